@@ -1,0 +1,1 @@
+"""What every venue adapter shares: protocol, error tree, quantities, clock."""

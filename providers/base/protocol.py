@@ -1,0 +1,117 @@
+"""What a venue adapter answers, and what the order lock answers. Structural types; nothing inherits from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from providers.base.types import (
+    Ack,
+    Capabilities,
+    LockRef,
+    LockState,
+    LockTerms,
+    Market,
+    OrderTerms,
+    Outcome,
+    ProviderState,
+    Quote,
+    QuoteTerms,
+    Submission,
+    VenuePosition,
+)
+
+__all__ = ["OrderLock", "Provider"]
+
+
+class Provider(Protocol):
+    """One venue. It never decides about failover, and never sends on its own.
+
+    Every method but `submit` may be called at any time, again and again, by any number of tasks. All raise leaves of
+    `ProviderError`; from `prepare_*` and `quote` the phase is always `not_sent`.
+    """
+
+    @property
+    def name(self) -> str:
+        """Lower-case name, as in `provider=drift`."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What kind of venue this is."""
+        ...
+
+    async def markets(self) -> tuple[Market, ...]:
+        """Return what can be traded, with steps, minimums and margins, read from the venue."""
+        ...
+
+    async def state(self) -> ProviderState:
+        """Return the venue's lifecycle and the capacity left per market and side."""
+        ...
+
+    async def quote(self, terms: QuoteTerms) -> Quote:
+        """Return the all-in price for an order now."""
+        ...
+
+    async def prepare_open(self, terms: OrderTerms) -> Submission:
+        """Build, simulate unsigned, and sign an open. Nothing has been sent; a refusal proves that nothing was."""
+        ...
+
+    async def prepare_close(self, terms: OrderTerms) -> Submission:
+        """Build, simulate unsigned, and sign a reduce-only close."""
+        ...
+
+    async def submit(self, submission: Submission) -> Ack:
+        """Give the journaled bytes to every node. The same submission may be given again: the bytes are the same.
+
+        Never raises for what a node answers: errors after the first byte are data in the `Ack`, and prove nothing.
+        """
+        ...
+
+    async def settle(self, submission: Submission) -> Outcome:
+        """Return what this attempt became, as far as it can be proven now, from the submission alone."""
+        ...
+
+    async def cancel(self, submission: Submission) -> Submission | None:
+        """Build a cancel of what rests from `submission`, by the venue's own order id; null when nothing rests."""
+        ...
+
+    async def positions(self) -> tuple[VenuePosition, ...]:
+        """Return what the account holds on the venue, at `confirmed`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release connections."""
+        ...
+
+
+class OrderLock(Protocol):
+    """The on-chain idempotency key of DESIGN 6, for every provider of one cluster."""
+
+    async def new_terms(self) -> LockTerms:
+        """Return the terms of a new order's lock."""
+        ...
+
+    async def prepare_fence(self, lock: LockRef) -> Submission:
+        """Build and sign the bare lock instruction with k = 0 (purpose `fence`)."""
+        ...
+
+    async def submit(self, submission: Submission) -> Ack:
+        """Give a fence or reclaim to every node."""
+        ...
+
+    async def state(self, lock: LockRef, known: Sequence[str] = ()) -> LockState:
+        """Return who holds a generation, `known` signatures being looked at first, by as many nodes as are asked for."""
+        ...
+
+    async def expired(self, submission: Submission) -> bool:
+        """Whether the submission can never land any more, shown at `finalized`, whatever became of it before."""
+        ...
+
+    async def prepare_reclaim(self, locks: Sequence[LockRef]) -> Submission | None:
+        """Build the return of the lamports of held locks (purpose `reclaim`); null when none of them holds any."""
+        ...
+
+    async def landed(self, submission: Submission) -> bool | None:
+        """Whether a fence or reclaim landed without error at `finalized`; null while not known."""
+        ...

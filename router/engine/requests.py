@@ -1,0 +1,223 @@
+"""What the engine takes from a caller and gives back, free of HTTP."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+import msgspec
+
+from providers.base.errors import ErrorInfo
+from providers.base.types import Capacity, Lifecycle, Market, Quote, Side
+from router.ledger.records import OrderView, PositionRecord
+
+__all__ = [
+    "BelowEveryMinimum",
+    "Candidate",
+    "CloseRequest",
+    "DeadlineTooFar",
+    "InvalidRequest",
+    "KeyMismatch",
+    "LeverageTooHigh",
+    "MarketListing",
+    "NothingToClose",
+    "OpenRequest",
+    "OpensHeld",
+    "Placed",
+    "PositionAnswer",
+    "PositionUnknown",
+    "ProviderListing",
+    "ProviderUnknown",
+    "QuoteAnswer",
+    "QuoteFailed",
+    "QuoteRequest",
+    "Refusal",
+    "MarketUnknown",
+    "OrderUnknown",
+]
+
+AUTO = "auto"
+
+
+class QuoteRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A price request; exactly one of `size` and `size_usd` is given. `market` is canonical (`SOL-PERP`)."""
+
+    market: str
+    side: Side
+    size: Decimal | None = None
+    size_usd: Decimal | None = None
+    leverage: Decimal = Decimal(1)
+    provider: str = AUTO
+    slippage_bps: int = 50
+    worst_price: Decimal | None = None
+
+
+class OpenRequest(QuoteRequest, frozen=True, kw_only=True):
+    """An open. `key` is the idempotency key, or the client order id, or null."""
+
+    caller: str
+    key: str | None
+    client_order_id: str | None
+    fingerprint: str
+    ttl_s: int = 60
+    request: bytes = b"{}"
+
+
+class CloseRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A close by `position_id`, or by `provider` and `market` (and `side`), oldest lots first.
+
+    With neither `size` nor `fraction`, all that is left to close.
+    """
+
+    caller: str
+    key: str | None
+    client_order_id: str | None
+    fingerprint: str
+    position_id: str | None = None
+    provider: str | None = None
+    market: str | None = None
+    side: Side | None = None
+    size: Decimal | None = None
+    fraction: Decimal | None = None
+    slippage_bps: int = 50
+    worst_price: Decimal | None = None
+    ttl_s: int = 60
+    request: bytes = b"{}"
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider's quote or its error, in chain order."""
+
+    provider: str
+    quote: Quote | None = None
+    error: ErrorInfo | None = None
+
+
+class QuoteAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The first provider's quote that the chain would use, and everybody's."""
+
+    quote: Quote
+    worst_price: Decimal
+    candidates: tuple[Candidate, ...]
+
+
+class Placed(msgspec.Struct, frozen=True, kw_only=True):
+    """The order that a request made, or made before (`replayed`)."""
+
+    view: OrderView
+    replayed: bool
+
+
+class PositionAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A lot with what the market says of it now; null where the venue could not be read."""
+
+    position: PositionRecord
+    mark_price: Decimal | None
+    unrealized_pnl_usd: Decimal | None
+    liquidation_price: Decimal | None
+
+
+class MarketListing(msgspec.Struct, frozen=True, kw_only=True):
+    """A canonical market and what each provider of the chain says of it."""
+
+    symbol: str
+    providers: tuple[Market, ...]
+
+
+class ProviderListing(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider of the chain: lifecycle, capacity, and the error when it cannot be read."""
+
+    provider: str
+    position_in_chain: int
+    lifecycle: Lifecycle | None
+    reason: str
+    capacity: tuple[Capacity, ...]
+    slot: int | None
+    as_of: datetime
+    error: ErrorInfo | None
+
+
+class Refusal(Exception):
+    """The engine will not make an order of this request; nothing was recorded and no key used up.
+
+    `code` is stable; `data` goes into the answer as it is.
+    """
+
+    code = "refused"
+
+    def __init__(self, detail: str, **data: object) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.data = data
+
+
+class InvalidRequest(Refusal):
+    """Well formed but impossible (both sizes, a zero size, a fraction above one)."""
+
+    code = "invalid_request"
+
+
+class MarketUnknown(Refusal):
+    """No provider of the chain lists the market; `data["nearest"]` has the nearest names."""
+
+    code = "unknown_market"
+
+
+class ProviderUnknown(Refusal):
+    """Not a provider of the chain; `data["providers"]` lists them."""
+
+    code = "unknown_provider"
+
+
+class BelowEveryMinimum(Refusal):
+    """Below the smallest order of every provider asked; `data["minimums"]` lists them with size and size_usd."""
+
+    code = "below_minimum"
+
+
+class LeverageTooHigh(Refusal):
+    """Above what any provider asked gives; `data["max_leverage"]` by provider."""
+
+    code = "leverage_too_high"
+
+
+class DeadlineTooFar(Refusal):
+    """`ttl_s` outside the allowed range."""
+
+    code = "invalid_ttl"
+
+
+class KeyMismatch(Refusal):
+    """The idempotency key or client order id belongs to another body."""
+
+    code = "idempotency_key_reused"
+
+
+class OrderUnknown(Refusal):
+    """No such order."""
+
+    code = "order_not_found"
+
+
+class PositionUnknown(Refusal):
+    """No such position."""
+
+    code = "position_not_found"
+
+
+class NothingToClose(Refusal):
+    """The position is closed, or other closes hold all that is left of it."""
+
+    code = "nothing_to_close"
+
+
+class OpensHeld(Refusal):
+    """Opens are held (a finding, too little SOL, live trading off); closes still work. `data["reason"]`."""
+
+    code = "opens_held"
+
+
+class QuoteFailed(Refusal):
+    """No provider gave a quote; `data["candidates"]` are `Candidate`s and tell why."""
+
+    code = "no_quote"
