@@ -115,6 +115,7 @@ class NewOrder(Row, frozen=True, kw_only=True):
         provider: `auto` or the pinned name.
         request: the body as parsed, JSON, for the answer's `requested`.
         reservations: for a close, the lots that it reduces, oldest first, and how much of each.
+        chain: the providers that this order may be given to, in order, as configured when it was made.
     """
 
     order_id: str
@@ -136,6 +137,7 @@ class NewOrder(Row, frozen=True, kw_only=True):
     deadline: datetime
     lock: LockTerms | None
     reservations: tuple[Reservation, ...] = ()
+    chain: tuple[str, ...] = ()
 
 
 class OrderRecord(Row, frozen=True, kw_only=True):
@@ -170,6 +172,8 @@ class OrderRecord(Row, frozen=True, kw_only=True):
     reservations: tuple[Reservation, ...]
     created_at: datetime
     updated_at: datetime
+    error: ErrorInfo | None = None
+    chain: tuple[str, ...] = ()
 
 
 class AttemptRecord(Row, frozen=True, kw_only=True):
@@ -179,6 +183,7 @@ class AttemptRecord(Row, frozen=True, kw_only=True):
         number: within the order, from 1, never reused: k of the lock.
         part, generation: the exclusion domain (with `order_id`); generation 0 first.
         submission: null only when `refused`.
+        landed, executed: facts of their own beside `state`; null while not known.
         ack: null until the first hand-over returned: null with a submission means *perhaps never sent*.
     """
 
@@ -189,6 +194,8 @@ class AttemptRecord(Row, frozen=True, kw_only=True):
     part: int
     generation: int
     state: AttemptState
+    landed: bool | None = None
+    executed: bool | None = None
     submission: Submission | None
     ack: Ack | None
     error: ErrorInfo | None
@@ -259,12 +266,16 @@ class PositionRecord(Row, frozen=True, kw_only=True):
 
 
 class OrderView(Row, frozen=True, kw_only=True):
-    """An order with everything that hangs on it, attempts in their order of number."""
+    """An order with everything that hangs on it, attempts in their order of number.
+
+    `generation` is the one that a new attempt belongs to: the open exclusion domain's, or one more than the last closed.
+    """
 
     order: OrderRecord
     attempts: tuple[AttemptRecord, ...]
     secondaries: tuple[SecondaryRecord, ...]
     fills: tuple[FillRecord, ...]
+    generation: int = 0
 
 
 def state_of(outcome: Outcome) -> AttemptState:
