@@ -26,6 +26,7 @@ ProviderError
 │   ├── NodeBehind              the node has not reached the slot that was asked for
 │   ├── OracleStale             the venue's price is too old to trade on
 │   ├── BreakerOpen             too many failures lately: not asked
+│   ├── LockHeld                another transaction holds the order lock: its holder decides
 │   └── NotLanded               sent, and proven never to execute
 ├── CollateralError             the account on that venue cannot carry it: next provider
 │   └── InsufficientCollateral  free collateral is below the margin that is needed
@@ -75,6 +76,7 @@ __all__ = [
     "InvalidSize",
     "LeverageAboveMaximum",
     "LiveTradingOff",
+    "LockHeld",
     "MarketPaused",
     "MarketReduceOnly",
     "NoFreeSlot",
@@ -330,6 +332,12 @@ class BreakerOpen(ConnectionFailed):
     """Too many failures lately: not asked."""
 
     code = "breaker_open"
+
+
+class LockHeld(ConnectionFailed):
+    """Another transaction holds the order lock: its holder decides."""
+
+    code = "lock_held"
 
 
 class NotLanded(ConnectionFailed):
