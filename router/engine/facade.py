@@ -1,0 +1,95 @@
+"""What the API, or any other front, may ask of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from router.engine.requests import (
+    CloseRequest,
+    MarketListing,
+    OpenRequest,
+    Placed,
+    PositionAnswer,
+    ProviderListing,
+    QuoteAnswer,
+    QuoteRequest,
+)
+from router.ledger.records import OrderStatus, OrderView, PositionStatus
+
+__all__ = ["EngineFacade"]
+
+
+class EngineFacade(Protocol):
+    """The engine as its callers see it. Every refusal is a leaf of `router.engine.requests.Refusal`.
+
+    Orders run in tasks of the engine's own: a caller who stops waiting, or whose task is cancelled, cancels nothing.
+    """
+
+    async def quote(self, request: QuoteRequest) -> QuoteAnswer:
+        """Return the price that the chain would use now, and what every provider of it said."""
+        ...
+
+    async def open(self, request: OpenRequest) -> Placed:
+        """Record an order to open and start it; return once it is durable, without waiting for its end."""
+        ...
+
+    async def close(self, request: CloseRequest) -> Placed:
+        """Record an order to close and start it; return once it is durable, without waiting for its end."""
+        ...
+
+    async def cancel(self, order_id: str) -> OrderView:
+        """End the order's chain by proof; the order stays open until nothing of it can fill. Raise `OrderUnknown`."""
+        ...
+
+    async def wait(self, order_id: str, seconds: float) -> OrderView:
+        """Return the order when it is final, or as it is when `seconds` have passed. Raise `OrderUnknown`."""
+        ...
+
+    def order(self, order_id: str) -> OrderView:
+        """Return one order; raise `OrderUnknown`."""
+        ...
+
+    def orders(
+        self,
+        *,
+        limit: int,
+        cursor: str | None,
+        provider: str | None,
+        market: str | None,
+        status: OrderStatus | None,
+    ) -> tuple[tuple[OrderView, ...], str | None]:
+        """Return a page of orders, newest first, and the cursor of the next page."""
+        ...
+
+    async def position(self, position_id: str) -> PositionAnswer:
+        """Return one lot with what the market says of it; raise `PositionUnknown`."""
+        ...
+
+    async def positions(
+        self,
+        *,
+        limit: int,
+        cursor: str | None,
+        provider: str | None,
+        market: str | None,
+        status: PositionStatus | None,
+    ) -> tuple[tuple[PositionAnswer, ...], str | None]:
+        """Return a page of lots, oldest first, and the cursor of the next page."""
+        ...
+
+    async def markets(self) -> tuple[MarketListing, ...]:
+        """Return what can be traded, and where."""
+        ...
+
+    async def providers(self) -> tuple[ProviderListing, ...]:
+        """Return the chain: lifecycle, capacity, and the error where a venue cannot be read."""
+        ...
+
+    def readiness(self) -> Mapping[str, str]:
+        """Return each failing part with its reason; nothing when the service is ready."""
+        ...
+
+    def explorer_url(self, signature: str) -> str:
+        """Return the address of a page that shows the transaction."""
+        ...
