@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from nacl.bindings import crypto_sign_seed_keypair
 
@@ -47,7 +47,7 @@ def redact_url(url: str) -> str:
     # The path of a database file is not a secret, and is what the operator wants to see.
     path = parts.path if parts.scheme in {"sqlite", "file"} else path
     query = "&".join(f"{item.partition('=')[0]}={REDACTED}" for item in parts.query.split("&") if item)
-    return urlunsplit((parts.scheme, user + host + port, path, query, ""))
+    return f"{parts.scheme}://{user}{host}{port}{path}" + (f"?{query}" if query else "")
 
 
 def redact_text(text: str) -> str:
