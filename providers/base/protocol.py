@@ -112,6 +112,10 @@ class OrderLock(Protocol):
         """Build the return of the lamports of held locks (purpose `reclaim`); null when none of them holds any."""
         ...
 
+    async def shortage(self) -> str | None:
+        """Say what the fee payer is short of to open (reserve for closing and fencing included); null when nothing."""
+        ...
+
     async def landed(self, submission: Submission) -> bool | None:
         """Whether a fence or reclaim landed without error at `finalized`; null while not known."""
         ...

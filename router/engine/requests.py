@@ -20,9 +20,12 @@ __all__ = [
     "KeyMismatch",
     "LeverageTooHigh",
     "MarketListing",
+    "MarketUnknown",
     "NothingToClose",
     "OpenRequest",
     "OpensHeld",
+    "OrderAboveLimit",
+    "OrderUnknown",
     "Placed",
     "PositionAnswer",
     "PositionUnknown",
@@ -32,8 +35,6 @@ __all__ = [
     "QuoteFailed",
     "QuoteRequest",
     "Refusal",
-    "MarketUnknown",
-    "OrderUnknown",
 ]
 
 AUTO = "auto"
@@ -179,6 +180,12 @@ class LeverageTooHigh(Refusal):
     """Above what any provider asked gives; `data["max_leverage"]` by provider."""
 
     code = "leverage_too_high"
+
+
+class OrderAboveLimit(Refusal):
+    """Above the router's own limit per order; `data["limit_usd"]`."""
+
+    code = "order_above_limit"
 
 
 class DeadlineTooFar(Refusal):

@@ -23,7 +23,7 @@ from router.ledger.records import (
     SecondaryState,
 )
 
-__all__ = ["Created", "KeyReused", "Ledger", "LedgerError", "OverReserved", "WrongCluster"]
+__all__ = ["BadCursor", "Created", "KeyReused", "Ledger", "LedgerError", "OverReserved", "WrongCluster"]
 
 
 class LedgerError(Exception):
@@ -51,6 +51,10 @@ class OverReserved(LedgerError):
 
 class WrongCluster(LedgerError):
     """The ledger is bound to another cluster's genesis hash."""
+
+
+class BadCursor(LedgerError):
+    """A page was asked for with a cursor that no page gave out."""
 
 
 class Created(msgspec.Struct, frozen=True):

@@ -174,6 +174,7 @@ class OrderRecord(Row, frozen=True, kw_only=True):
     updated_at: datetime
     error: ErrorInfo | None = None
     chain: tuple[str, ...] = ()
+    fingerprint: str = ""
 
 
 class AttemptRecord(Row, frozen=True, kw_only=True):

@@ -1,0 +1,433 @@
+"""The engine: takes requests, runs one runner per open order, and recovers them all after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from providers.base.clock import new_id
+from providers.base.errors import ErrorInfo, ProviderError, TimedOut
+from providers.base.types import LockTerms, OrderKind, Quote, QuoteTerms
+from router.engine.admission import Admission, lots_to_close, reservations_for
+from router.engine.catalog import Catalog
+from router.engine.context import EngineContext
+from router.engine.plan import unresolved
+from router.engine.pricing import worst_price_of
+from router.engine.requests import (
+    Candidate,
+    CloseRequest,
+    KeyMismatch,
+    MarketListing,
+    OpenRequest,
+    OpensHeld,
+    OrderUnknown,
+    Placed,
+    PositionAnswer,
+    PositionUnknown,
+    ProviderListing,
+    QuoteAnswer,
+    QuoteFailed,
+    QuoteRequest,
+)
+from router.engine.runner import OrderRunner
+from router.engine.settlement import order_view
+from router.engine.watch import Watch
+from router.ledger.protocol import KeyReused
+from router.ledger.records import NewOrder, OrderStatus, OrderView, PositionRecord, PositionStatus
+
+__all__ = ["Engine"]
+
+log = logging.getLogger(__name__)
+
+QUOTE_TTL = timedelta(seconds=5)
+
+
+class Engine:
+    """See `router.engine.facade.EngineFacade`. Orders run in tasks of the engine's own.
+
+    Args:
+        explorer: template of a transaction's page, with `{signature}`.
+    """
+
+    def __init__(self, context: EngineContext, *, explorer: str = "{signature}") -> None:
+        self._context = context
+        self._ledger = context.ledger
+        self._clock = context.clock
+        self._explorer = explorer
+        self._catalog = Catalog(context)
+        self._admission = Admission(context, self._catalog)
+        self._watch = Watch(context, self._start_runner)
+        self._runners: dict[str, tuple[OrderRunner, asyncio.Task[None]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._recovered = False
+        self._draining = False
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Load every open order, ask once what became of its attempts, then let all of them go on (DESIGN 5)."""
+        runners = []
+        for view in self._ledger.open_orders():
+            journaled = [attempt.attempt_id for attempt in unresolved(view)]
+            runners.append(OrderRunner(self._context, view.order.order_id, recovered=journaled))
+        await asyncio.gather(*(runner.settle_once() for runner in runners))
+        for runner in runners:
+            self._run(runner)
+        self._recovered = True
+        self._keep(asyncio.create_task(self._watch.run(), name="watch"))
+        log.info("engine_ready", extra={"recovered_orders": len(runners)})
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse new opens and wait for open orders, at most `seconds`; what remains is in the ledger."""
+        self._draining = True
+        tasks = [task for _, task in self._runners.values()]
+        if tasks:
+            timer = asyncio.create_task(self._clock.sleep(seconds))
+            ended = asyncio.create_task(asyncio.wait(tasks))
+            await asyncio.wait({timer, ended}, return_when=asyncio.FIRST_COMPLETED)
+            timer.cancel()
+            ended.cancel()
+        log.info("engine_drained", extra={"open_orders": len(self._runners)})
+
+    async def aclose(self) -> None:
+        """Stop every task. As safe as a crash: whatever was sent is journaled."""
+        tasks = [*self._tasks, *(task for _, task in self._runners.values())]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- requests ------------------------------------------------------------------------------------------------
+
+    async def quote(self, request: QuoteRequest) -> QuoteAnswer:
+        """Ask every provider of the chain at once; `auto` would use the first of the chain that quotes."""
+        chain = self._admission.chain(request.provider)
+        await self._admission.check_quote(request, chain)
+        terms = QuoteTerms(
+            market=request.market,
+            side=request.side,
+            size=request.size,
+            size_usd=request.size_usd,
+            leverage=request.leverage,
+        )
+        candidates = tuple(await asyncio.gather(*(self._candidate(name, terms) for name in chain)))
+        quote = next((candidate.quote for candidate in candidates if candidate.quote is not None), None)
+        if quote is None:
+            raise QuoteFailed("no provider of the chain gave a quote", candidates=candidates)
+        worst_price = worst_price_of(
+            OrderKind.OPEN, request.side, quote.expected_price, request.slippage_bps, request.worst_price
+        )
+        return QuoteAnswer(quote=quote, worst_price=worst_price, candidates=candidates)
+
+    async def open(self, request: OpenRequest) -> Placed:
+        """Make the order durable with its key, then start it. The same key and body give the same order."""
+        replayed = self._replay(request)
+        if replayed is not None:
+            return replayed
+        chain = self._admission.chain(request.provider)
+        await self._admission.check_open(request, chain)
+        if self._draining:
+            raise OpensHeld("the service is stopping", reason="draining")
+        if self._context.holds:
+            kind, reason = next(iter(self._context.holds.items()))
+            raise OpensHeld(reason, reason=kind)
+        now = self._clock.now()
+        order = NewOrder(
+            order_id=new_id(self._clock, "ord"),
+            caller=request.caller,
+            key=request.key,
+            client_order_id=request.client_order_id,
+            fingerprint=request.fingerprint,
+            kind=OrderKind.OPEN,
+            market=request.market,
+            side=request.side,
+            provider=request.provider,
+            size=request.size,
+            size_usd=request.size_usd,
+            leverage=request.leverage,
+            slippage_bps=request.slippage_bps,
+            worst_price=request.worst_price,
+            request=request.request,
+            created_at=now,
+            deadline=now + timedelta(seconds=request.ttl_s),
+            lock=await self._new_lock(OrderKind.OPEN, chain),
+            chain=chain,
+        )
+        return await self._place(order)
+
+    async def close(self, request: CloseRequest) -> Placed:
+        """Reserve what is to be closed and start the order. Nothing that holds opens holds a close."""
+        replayed = self._replay(request)
+        if replayed is not None:
+            return replayed
+        lots = lots_to_close(self._ledger, request)
+        lot = lots[0]
+        await self._catalog.refresh([lot.provider] if lot.provider in self._context.providers else [])
+        market = self._catalog.market(lot.provider, lot.market)
+        reservations = reservations_for(request, lots, None if market is None else market.step_size)
+        now = self._clock.now()
+        chain = (lot.provider,)
+        order = NewOrder(
+            order_id=new_id(self._clock, "ord"),
+            caller=request.caller,
+            key=request.key,
+            client_order_id=request.client_order_id,
+            fingerprint=request.fingerprint,
+            kind=OrderKind.CLOSE,
+            market=lot.market,
+            side=lot.side,
+            provider=lot.provider,
+            size=sum((reservation.size for reservation in reservations), Decimal(0)),
+            size_usd=None,
+            leverage=lot.leverage,
+            slippage_bps=request.slippage_bps,
+            worst_price=request.worst_price,
+            request=request.request,
+            created_at=now,
+            deadline=now + timedelta(seconds=request.ttl_s),
+            lock=await self._new_lock(OrderKind.CLOSE, chain),
+            reservations=reservations,
+            chain=chain,
+        )
+        return await self._place(order)
+
+    async def cancel(self, order_id: str) -> OrderView:
+        """Note the wish and wake the order's runner; the order ends when nothing of it can fill any more."""
+        view = self.order(order_id)
+        if not view.order.status.final:
+            await self._ledger.request_cancel(order_id, self._clock.now())
+            running = self._runners.get(order_id)
+            if running is not None:
+                running[0].nudge()
+        return self.order(order_id)
+
+    async def wait(self, order_id: str, seconds: float) -> OrderView:
+        """Return the order once it is final, or as it is after `seconds`."""
+        view = self.order(order_id)
+        if view.order.status.final or seconds <= 0:
+            return view
+        timer = asyncio.create_task(self._clock.sleep(seconds))
+        try:
+            while not timer.done():
+                running = self._runners.get(order_id)
+                if running is None:
+                    break
+                # Listens before it looks: a step that ends in between is not missed.
+                step = asyncio.create_task(running[0].changed())
+                await asyncio.sleep(0)
+                view = self.order(order_id)
+                if view.order.status.final:
+                    step.cancel()
+                    break
+                await asyncio.wait({step, timer}, return_when=asyncio.FIRST_COMPLETED)
+                step.cancel()
+            view = self.order(order_id)
+        finally:
+            timer.cancel()
+        return view
+
+    # -- reads ---------------------------------------------------------------------------------------------------
+
+    def order(self, order_id: str) -> OrderView:
+        """Return one order; raise `OrderUnknown`."""
+        view = self._ledger.order(order_id)
+        if view is None:
+            raise OrderUnknown(f"there is no order {order_id}", order_id=order_id)
+        return view
+
+    def orders(
+        self,
+        *,
+        limit: int,
+        cursor: str | None,
+        provider: str | None,
+        market: str | None,
+        status: OrderStatus | None,
+    ) -> tuple[tuple[OrderView, ...], str | None]:
+        """Return a page of orders, newest first."""
+        return self._ledger.orders(limit=limit, cursor=cursor, provider=provider, market=market, status=status)
+
+    async def position(self, position_id: str) -> PositionAnswer:
+        """Return one lot with what the market says of it; raise `PositionUnknown`."""
+        position = self._ledger.position(position_id)
+        if position is None:
+            raise PositionUnknown(f"there is no position {position_id}", position_id=position_id)
+        return await self._marked(position)
+
+    async def positions(
+        self,
+        *,
+        limit: int,
+        cursor: str | None,
+        provider: str | None,
+        market: str | None,
+        status: PositionStatus | None,
+    ) -> tuple[tuple[PositionAnswer, ...], str | None]:
+        """Return a page of lots, oldest first."""
+        lots, next_cursor = self._ledger.positions(
+            limit=limit, cursor=cursor, provider=provider, market=market, status=status
+        )
+        return tuple([await self._marked(lot) for lot in lots]), next_cursor
+
+    async def markets(self) -> tuple[MarketListing, ...]:
+        """Return every market of the chain with what each provider says of it."""
+        chain = [name for name in self._context.settings.chain if name in self._context.providers]
+        await self._catalog.refresh(chain)
+        by_symbol: dict[str, list[str]] = {}
+        for name in chain:
+            for market in self._catalog.markets(name):
+                by_symbol.setdefault(market.symbol, []).append(name)
+        listings = []
+        for symbol in sorted(by_symbol):
+            found = [self._catalog.market(name, symbol) for name in by_symbol[symbol]]
+            listings.append(MarketListing(symbol=symbol, providers=tuple(m for m in found if m is not None)))
+        return tuple(listings)
+
+    async def providers(self) -> tuple[ProviderListing, ...]:
+        """Return the chain in order, each with its state or the error that kept it from being read."""
+        chain = [name for name in self._context.settings.chain if name in self._context.providers]
+        return tuple(await asyncio.gather(*(self._provider_listing(i, name) for i, name in enumerate(chain))))
+
+    def readiness(self) -> Mapping[str, str]:
+        """Return each failing part with its reason."""
+        failing: dict[str, str] = {}
+        if not self._recovered:
+            failing["recovery"] = "open orders are still being settled"
+        if self._draining:
+            failing["draining"] = "the service is stopping"
+        return failing
+
+    def holds(self) -> Mapping[str, str]:
+        """Return the reasons for which opens are refused now."""
+        return dict(self._context.holds)
+
+    def unknown_ages_s(self) -> tuple[float, ...]:
+        """Return how long each order that is unclear has been so, for gauges."""
+        now = self._clock.now()
+        views = [order_view(self._ledger, order_id) for order_id in self._runners]
+        return tuple(
+            (now - unresolved(view)[0].started_at).total_seconds()
+            for view in views
+            if view.order.status is OrderStatus.UNKNOWN and unresolved(view)
+        )
+
+    @property
+    def open_order_count(self) -> int:
+        """How many orders have not ended."""
+        return len(self._runners)
+
+    def explorer_url(self, signature: str) -> str:
+        """Return the address of a page that shows the transaction."""
+        return self._explorer.format(signature=signature)
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _replay(self, request: OpenRequest | CloseRequest) -> Placed | None:
+        """Return the order that the same key made before; checked first, so that nothing can refuse a replay."""
+        key = request.key or request.client_order_id
+        existing = None if key is None else self._ledger.order_by_key(request.caller, key)
+        if existing is None:
+            return None
+        if existing.fingerprint != request.fingerprint:
+            raise KeyMismatch("the key was used with another body", order_id=existing.order_id)
+        return Placed(view=self.order(existing.order_id), replayed=True)
+
+    async def _place(self, order: NewOrder) -> Placed:
+        try:
+            created = await self._ledger.create_order(order)
+        except KeyReused as e:
+            raise KeyMismatch("the key was used with another body", order_id=e.order_id) from e
+        if not created.replayed:
+            self._start_runner(order.order_id)
+        return Placed(view=self.order(created.order.order_id), replayed=created.replayed)
+
+    def _start_runner(self, order_id: str) -> None:
+        if order_id not in self._runners:
+            self._run(OrderRunner(self._context, order_id))
+
+    def _run(self, runner: OrderRunner) -> None:
+        task = asyncio.create_task(runner.run(), name=runner.order_id)
+        self._runners[runner.order_id] = (runner, task)
+        task.add_done_callback(lambda _: self._runners.pop(runner.order_id, None))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _new_lock(self, kind: OrderKind, chain: tuple[str, ...]) -> LockTerms | None:
+        """Return the terms of a lock; an open needs one wherever a provider of its chain can carry it."""
+        lock = self._context.lock
+        if lock is None or not any(self._context.capabilities[name].order_lock for name in chain):
+            return None
+        try:
+            return await lock.new_terms()
+        except ProviderError as e:
+            if kind is OrderKind.CLOSE:
+                # Alone and proven by expiry: slower, but a close is never refused for want of a lock.
+                log.warning("close_without_lock", extra={"code": e.code, "detail": e.detail})
+                return None
+            raise OpensHeld(f"no order lock could be made: {e}", reason="no_order_lock") from e
+
+    async def _candidate(self, name: str, terms: QuoteTerms) -> Candidate:
+        provider = self._context.providers[name]
+        began = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(self._context.settings.quote_timeout_s):
+                quote: Quote = await provider.quote(terms)
+        except TimeoutError:
+            return Candidate(provider=name, error=TimedOut("no quote in time").info())
+        except ProviderError as e:
+            return Candidate(provider=name, error=e.info())
+        self._context.observer.stage("quote", name, self._clock.monotonic() - began)
+        return Candidate(provider=name, quote=quote)
+
+    async def _marked(self, position: PositionRecord) -> PositionAnswer:
+        if position.status is PositionStatus.CLOSED:
+            return PositionAnswer(position=position, mark_price=None, unrealized_pnl_usd=None, liquidation_price=None)
+        held = await self._catalog.held(position.provider, position.market)
+        mark = None if held is None else held.oracle_price
+        if mark is None:
+            unrealized = None
+        else:
+            sign = 1 if position.side.value == "long" else -1
+            unrealized = (mark - position.entry_price) * position.size * sign
+        return PositionAnswer(
+            position=position,
+            mark_price=mark,
+            unrealized_pnl_usd=unrealized,
+            liquidation_price=None if held is None else held.liquidation_price,
+        )
+
+    async def _provider_listing(self, place: int, name: str) -> ProviderListing:
+        error: ErrorInfo
+        now: datetime = self._clock.now()
+        try:
+            async with asyncio.timeout(self._context.settings.quote_timeout_s):
+                state = await self._context.providers[name].state()
+        except TimeoutError:
+            error = TimedOut("no answer in time").info()
+        except ProviderError as e:
+            error = e.info()
+        else:
+            return ProviderListing(
+                provider=name,
+                position_in_chain=place,
+                lifecycle=state.lifecycle,
+                reason=state.reason,
+                capacity=state.capacity,
+                slot=state.slot,
+                as_of=state.as_of,
+                error=None,
+            )
+        return ProviderListing(
+            provider=name,
+            position_in_chain=place,
+            lifecycle=None,
+            reason=error.detail,
+            capacity=(),
+            slot=None,
+            as_of=now,
+            error=error,
+        )
