@@ -214,11 +214,9 @@ class Engine:
                 running = self._runners.get(order_id)
                 if running is None:
                     break
-                # Listens before it looks: a step that ends in between is not missed.
-                step = asyncio.create_task(running[0].changed())
-                await asyncio.sleep(0)
-                view = self.order(order_id)
-                if view.order.status.final:
+                # The event is taken before the look: a step that ends in between is not missed.
+                step = asyncio.create_task(running[0].next_change().wait())
+                if self.order(order_id).order.status.final:
                     step.cancel()
                     break
                 await asyncio.wait({step, timer}, return_when=asyncio.FIRST_COMPLETED)

@@ -93,9 +93,9 @@ class OrderRunner:
         """Look again now: a cancel was asked for."""
         self._wake.set()
 
-    async def changed(self) -> None:
-        """Return when the order has taken its next step."""
-        await self._changed.wait()
+    def next_change(self) -> asyncio.Event:
+        """Return the event that is set when the order has taken its next step."""
+        return self._changed
 
     async def run(self) -> None:
         """Take steps until the order has ended."""
