@@ -1,1 +1,1 @@
-"""…"""
+"""Orders, attempts, fills, positions and idempotency keys, durable before anything is sent."""

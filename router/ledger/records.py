@@ -269,7 +269,8 @@ class PositionRecord(Row, frozen=True, kw_only=True):
 class OrderView(Row, frozen=True, kw_only=True):
     """An order with everything that hangs on it, attempts in their order of number.
 
-    `generation` is the one that a new attempt belongs to: the open exclusion domain's, or one more than the last closed.
+    `generation` is the one that a new attempt belongs to: the open exclusion domain's, or one more than the last
+    closed.
     """
 
     order: OrderRecord

@@ -1,0 +1,206 @@
+"""What fills do to lots: pure functions on exact numbers.
+
+A lot is never adjusted in place. It is computed anew from its entries, so that taking an entry back (a fork, a
+provisional fill that the venue's record replaces) leaves exactly what would be there had it never come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from enum import StrEnum
+
+import msgspec
+
+from providers.base.types import Fill, Outcome, OutcomeState, Side
+
+__all__ = [
+    "Allocation",
+    "Changes",
+    "Entry",
+    "LotEffect",
+    "LotState",
+    "Room",
+    "allocate",
+    "changes",
+    "fold",
+    "proves_absence",
+]
+
+# Wide enough for the product of two amounts of 30 digits; only divisions ever round.
+_EXACT = Context(prec=90, rounding=ROUND_HALF_EVEN)
+PLACES = 18
+_LAST_PLACE = Decimal(1).scaleb(-PLACES)
+"""Quotients that do not end (a volume-weighted price) are kept to 18 places, half to even."""
+
+_ZERO = Decimal(0)
+
+
+class LotEffect(StrEnum):
+    """What an entry does to its lot."""
+
+    OPEN = "open"
+    REDUCE = "reduce"
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One fill's effect on one lot, amounts positive (`fee_usd` negative for a rebate)."""
+
+    effect: LotEffect
+    size: Decimal
+    size_usd: Decimal
+    fee_usd: Decimal
+
+
+class LotState(msgspec.Struct, frozen=True, kw_only=True):
+    """What the entries of a lot add up to.
+
+    Attributes:
+        size: base units held; never negative.
+        entry_price: dollars paid over base units opened; 0 while nothing was opened.
+        realized_pnl_usd: price difference of what was reduced, less the reductions' fees and, pro rata, the opening's.
+        excess: base units reduced beyond what was ever opened (0 unless a fork took the opening back).
+    """
+
+    size: Decimal
+    opened_size: Decimal
+    entry_price: Decimal
+    realized_pnl_usd: Decimal
+    fees_usd: Decimal
+    excess: Decimal
+
+
+class Room(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of a lot a close's fill may take: first what the close reserved, then what nobody has reserved."""
+
+    position_id: str
+    reserved: Decimal
+    free: Decimal
+
+
+class Allocation(msgspec.Struct, frozen=True, kw_only=True):
+    """A share of a closing fill for one lot."""
+
+    position_id: str
+    entry: Entry
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """What an outcome does to the fills booked before.
+
+    Attributes:
+        new: to be booked, in the outcome's order.
+        taken_back: venue fill ids to be compensated, before `new` is booked.
+        differing: ids whose record says something else about the same slot; the first record stands.
+    """
+
+    new: tuple[Fill, ...] = ()
+    taken_back: tuple[str, ...] = ()
+    differing: tuple[str, ...] = ()
+
+
+def _tidy(value: Decimal) -> Decimal:
+    """Return `value` at 18 places at the most, without trailing zeros."""
+    exponent = value.as_tuple().exponent
+    if isinstance(exponent, int) and exponent < -PLACES:
+        value = value.quantize(_LAST_PLACE, context=_EXACT)
+    value = value.normalize(_EXACT)
+    return value.quantize(Decimal(1), context=_EXACT) if value == value.to_integral_value() else value
+
+
+def fold(side: Side, entries: Iterable[Entry]) -> LotState:
+    """Add up the entries of a lot of `side`; their order does not matter.
+
+    Realised PnL is (reduced dollars - opened dollars * reduced / opened), negated for a short, less fees: average cost,
+    so a lot reduced to nothing has realised exactly what went out less what came in.
+    """
+    size = dict.fromkeys(LotEffect, _ZERO)
+    usd = dict.fromkeys(LotEffect, _ZERO)
+    fees = dict.fromkeys(LotEffect, _ZERO)
+    for entry in entries:
+        size[entry.effect] = _EXACT.add(size[entry.effect], entry.size)
+        usd[entry.effect] = _EXACT.add(usd[entry.effect], entry.size_usd)
+        fees[entry.effect] = _EXACT.add(fees[entry.effect], entry.fee_usd)
+    opened, reduced = size[LotEffect.OPEN], size[LotEffect.REDUCE]
+    entry_price = basis = opening_fees = _ZERO
+    if opened:
+        entry_price = _EXACT.divide(usd[LotEffect.OPEN], opened)
+        basis = _EXACT.divide(_EXACT.multiply(usd[LotEffect.OPEN], reduced), opened)
+        opening_fees = _EXACT.divide(_EXACT.multiply(fees[LotEffect.OPEN], reduced), opened)
+    gain = _EXACT.subtract(usd[LotEffect.REDUCE], basis)
+    if side is Side.SHORT:
+        gain = _EXACT.minus(gain)
+    realized = _EXACT.subtract(_EXACT.subtract(gain, fees[LotEffect.REDUCE]), opening_fees)
+    left = _EXACT.subtract(opened, reduced)
+    return LotState(
+        size=_tidy(max(left, _ZERO)),
+        opened_size=_tidy(opened),
+        entry_price=_tidy(entry_price),
+        realized_pnl_usd=_tidy(realized),
+        fees_usd=_tidy(_EXACT.add(fees[LotEffect.OPEN], fees[LotEffect.REDUCE])),
+        excess=_tidy(max(_EXACT.minus(left), _ZERO)),
+    )
+
+
+def allocate(fill: Fill, rooms: Sequence[Room]) -> tuple[tuple[Allocation, ...], Decimal]:
+    """Share a closing fill out over lots, oldest first, and return the shares and what no lot could take.
+
+    What the close reserved is used first; a venue that gave more than was asked for takes unreserved size of the same
+    lots. Dollars and fee are shared by size; the last share takes what rounding left, so that the shares add up.
+    """
+    taken = {room.position_id: _ZERO for room in rooms}
+    left = fill.size
+    for limit in ("reserved", "free"):
+        for room in rooms:
+            take = min(left, room.reserved if limit == "reserved" else room.free)
+            if take > 0:
+                taken[room.position_id] = _EXACT.add(taken[room.position_id], take)
+                left = _EXACT.subtract(left, take)
+    shares = [(position_id, size) for position_id, size in taken.items() if size > 0]
+    allocations: list[Allocation] = []
+    usd_left, fee_left = fill.size_usd, fill.fee_usd
+    for place, (position_id, size) in enumerate(shares):
+        usd, fee = usd_left, fee_left
+        if left > 0 or place < len(shares) - 1:
+            usd = _tidy(_EXACT.divide(_EXACT.multiply(fill.size_usd, size), fill.size))
+            fee = _tidy(_EXACT.divide(_EXACT.multiply(fill.fee_usd, size), fill.size))
+        usd_left, fee_left = _EXACT.subtract(usd_left, usd), _EXACT.subtract(fee_left, fee)
+        entry = Entry(effect=LotEffect.REDUCE, size=size, size_usd=usd, fee_usd=fee)
+        allocations.append(Allocation(position_id=position_id, entry=entry))
+    return tuple(allocations), left
+
+
+def proves_absence(outcome: Outcome) -> bool:
+    """Whether a fill that the outcome does not list is shown not to be there.
+
+    A decided outcome lists all there is. `unknown` does so only where it was shown that the transaction is not on the
+    chain: one that could not read the history must not take back what an earlier read has proven.
+    """
+    if outcome.state is not OutcomeState.UNKNOWN:
+        return True
+    shown = outcome.finalized or any(item.commitment in {"confirmed", "finalized"} for item in outcome.evidence)
+    return shown and outcome.landed is False
+
+
+def changes(booked: Mapping[str, Fill], outcome: Outcome) -> Changes:
+    """Compare an attempt's booked fills, by venue fill id, with what an outcome says."""
+    told = {fill.venue_fill_id: fill for fill in outcome.fills}
+    recorded = any(not fill.provisional for fill in outcome.fills)
+    absent_is_gone = proves_absence(outcome)
+    new: list[Fill] = []
+    taken_back: list[str] = []
+    differing: list[str] = []
+    for fill_id, old in booked.items():
+        now = told.get(fill_id)
+        if now is None:
+            if absent_is_gone or (old.provisional and recorded):
+                taken_back.append(fill_id)
+        elif now != old and (old.provisional or (now.slot != old.slot and not now.provisional)):
+            # The venue's record of what was known from state only, or the same transaction landed again after a fork.
+            taken_back.append(fill_id)
+        elif now != old and not now.provisional:
+            differing.append(fill_id)
+    for fill_id, fill in told.items():
+        if fill_id not in booked or fill_id in taken_back:
+            new.append(fill)
+    return Changes(new=tuple(new), taken_back=tuple(taken_back), differing=tuple(differing))
