@@ -178,8 +178,8 @@ def _while_unclear(view: OrderView, unclear: tuple[AttemptRecord, ...], context:
     impatient = _age(context.now, unclear[-1].started_at) >= context.patience.unproven
     if not ending and not lost and not impatient:
         return Settle(unclear, rebroadcast=not inherited)
-    if not all(_has_lock(a) for a in unclear):
-        # Nothing to fence with: only expiry can show the end, and rebroadcast only delays it.
+    if not all(_has_lock(a) and a.generation == view.generation for a in unclear):
+        # Nothing that a fence or a sibling could exclude: only expiry shows the end, and rebroadcast only delays it.
         return Settle(unclear, rebroadcast=False)
     if not ending and not lost:
         sibling = _next_provider(view, context)

@@ -144,7 +144,7 @@ def test_an_unclear_attempt_gets_a_sibling_under_the_same_lock() -> None:
 
 
 def test_a_sibling_that_lands_first_wins_even_when_it_was_asked_first() -> None:
-    """The first attempt lands late but before its sibling: the sibling is superseded, the first one's fill is booked."""
+    """The first attempt lands late but before its sibling, which is superseded; the first fill is booked."""
 
     async def story(desk: Desk) -> None:
         view = await desk.open()
