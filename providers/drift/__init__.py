@@ -1,1 +1,1 @@
-"""…"""
+"""Drift v2: perpetual futures on an AMM with auctions and keepers."""
