@@ -1,0 +1,355 @@
+"""One node: the JSON-RPC methods that are used, typed and checked, and what is known of the node's health."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Annotated, Literal, NoReturn, TypeVar
+
+import msgspec
+import pybase64
+from solders.hash import Hash
+from solders.pubkey import Pubkey
+
+from providers.base.clock import Clock
+from providers.base.errors import BadAnswer, NodeBehind
+from providers.solana.records import ProgramFailure, TransactionRecord, decode_transaction, parse_failure, programs_of
+from providers.solana.rpc import RpcClient
+
+__all__ = [
+    "AccountData",
+    "AccountsAt",
+    "Blockhash",
+    "Commitment",
+    "Node",
+    "SignatureInfo",
+    "SignatureStatus",
+    "Simulation",
+]
+
+# `processed` is never evidence, and nothing here asks for it.
+Commitment = Literal["confirmed", "finalized"]
+
+MAX_ACCOUNTS = 100
+MAX_SIGNATURES = 1000
+
+_U64 = Annotated[int, msgspec.Meta(ge=0, le=2**64 - 1)]
+_T = TypeVar("_T")
+
+
+class AccountData(msgspec.Struct, frozen=True):
+    """An account that exists."""
+
+    data: bytes
+    owner: Pubkey
+    lamports: int
+
+
+class AccountsAt(msgspec.Struct, frozen=True, kw_only=True):
+    """Accounts in the order of the keys that were asked for (null: none there), all read at `slot`."""
+
+    slot: int
+    accounts: tuple[AccountData | None, ...]
+
+
+class Blockhash(msgspec.Struct, frozen=True, kw_only=True):
+    """A recent blockhash, the last block height that takes it, and the slot that it was read at."""
+
+    blockhash: Hash
+    last_valid_block_height: int
+    slot: int
+
+
+class Simulation(msgspec.Struct, frozen=True, kw_only=True):
+    """What an unsigned transaction would do; `units` are the compute units that it used."""
+
+    slot: int
+    err: ProgramFailure | None
+    logs: tuple[str, ...]
+    units: int
+    node: str
+
+
+class SignatureInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of an address's history; `failed` when the transaction landed with an error."""
+
+    signature: str
+    slot: int
+    failed: bool
+
+
+class SignatureStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A node's word on a signature: a hint where to look, never evidence (it mixes forks)."""
+
+    slot: int
+    failed: bool
+    confirmation_status: str | None
+
+
+class _Context(msgspec.Struct, frozen=True):
+    slot: _U64
+
+
+class _Account(msgspec.Struct, frozen=True):
+    data: tuple[str, str]
+    owner: str
+    lamports: _U64
+
+
+class _Accounts(msgspec.Struct, frozen=True):
+    context: _Context
+    value: tuple[_Account | None, ...]
+
+
+class _BlockhashValue(msgspec.Struct, frozen=True, rename="camel"):
+    blockhash: str
+    last_valid_block_height: _U64
+
+
+class _LatestBlockhash(msgspec.Struct, frozen=True):
+    context: _Context
+    value: _BlockhashValue
+
+
+class _Fee(msgspec.Struct, frozen=True, rename="camel"):
+    prioritization_fee: _U64
+
+
+class _SimulationValue(msgspec.Struct, frozen=True, rename="camel"):
+    err: msgspec.Raw
+    logs: tuple[str, ...] | None = None
+    units_consumed: _U64 | None = None
+
+
+class _SimulationAnswer(msgspec.Struct, frozen=True):
+    context: _Context
+    value: _SimulationValue
+
+
+class _Signature(msgspec.Struct, frozen=True):
+    signature: str
+    slot: _U64
+    err: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Status(msgspec.Struct, frozen=True, rename="camel"):
+    slot: _U64
+    err: msgspec.Raw = msgspec.Raw(b"null")
+    confirmation_status: str | None = None
+
+
+class _Statuses(msgspec.Struct, frozen=True):
+    context: _Context
+    value: tuple[_Status | None, ...]
+
+
+_INTEGER: msgspec.json.Decoder[int] = msgspec.json.Decoder(_U64)
+_TEXT = msgspec.json.Decoder(str)
+_ACCOUNTS = msgspec.json.Decoder(_Accounts)
+_BLOCKHASH = msgspec.json.Decoder(_LatestBlockhash)
+_FEES = msgspec.json.Decoder(tuple[_Fee, ...])
+_SIMULATION = msgspec.json.Decoder(_SimulationAnswer)
+_SIGNATURES = msgspec.json.Decoder(tuple[_Signature, ...])
+_STATUSES = msgspec.json.Decoder(_Statuses)
+
+
+@lru_cache(maxsize=4096)
+def _pubkey(text: str) -> Pubkey:
+    return Pubkey.from_string(text)
+
+
+class Node:
+    """One node of the cluster.
+
+    Attributes:
+        genesis: hash that it answered, once asked; a node of another cluster than the pool's is never used.
+        slot_seen: highest slot that any of its answers was read at.
+        height_seen: highest block height that it spoke of.
+        moved_at: monotonic second at which `slot_seen` last grew beyond an earlier answer; null before.
+    """
+
+    def __init__(self, client: RpcClient, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+        self.genesis: str | None = None
+        self.genesis_at = 0.0
+        self.slot_seen = 0
+        self.height_seen = 0
+        self.moved_at: float | None = None
+        self.failures = 0
+        self.retry_at = 0.0
+
+    @property
+    def name(self) -> str:
+        """Its name in errors, logs and metrics."""
+        return self._client.name
+
+    async def aclose(self) -> None:
+        """Release connections."""
+        await self._client.aclose()
+
+    async def genesis_hash(self) -> str:
+        """Return the cluster's genesis hash, and remember it."""
+        genesis = await self._typed(_TEXT, "getGenesisHash", [])
+        self.genesis, self.genesis_at = genesis, self._clock.monotonic()
+        return genesis
+
+    async def slot(self, commitment: Commitment) -> int:
+        """Return the newest slot at a commitment."""
+        slot = await self._typed(_INTEGER, "getSlot", [{"commitment": commitment}])
+        self._see_slot(slot)
+        return slot
+
+    async def block_height(self, commitment: Commitment) -> int:
+        """Return the newest block height at a commitment."""
+        height = await self._typed(_INTEGER, "getBlockHeight", [{"commitment": commitment}])
+        self.height_seen = max(self.height_seen, height)
+        return height
+
+    async def first_available_block(self) -> int:
+        """Return the lowest slot whose transactions the node still serves."""
+        return await self._typed(_INTEGER, "getFirstAvailableBlock", [])
+
+    async def minimum_balance(self, space: int) -> int:
+        """Return the lamports that make an account of `space` bytes exempt from rent."""
+        return await self._typed(_INTEGER, "getMinimumBalanceForRentExemption", [space])
+
+    async def latest_blockhash(self, commitment: Commitment = "confirmed") -> Blockhash:
+        """Return the newest blockhash and how long it is valid."""
+        answer = await self._typed(_BLOCKHASH, "getLatestBlockhash", [{"commitment": commitment}])
+        self._see_slot(answer.context.slot)
+        try:
+            blockhash = Hash.from_string(answer.value.blockhash)
+        except ValueError as error:
+            self._bad("a blockhash that is none", error)
+        return Blockhash(
+            blockhash=blockhash,
+            last_valid_block_height=answer.value.last_valid_block_height,
+            slot=answer.context.slot,
+        )
+
+    async def accounts(
+        self, keys: Sequence[Pubkey], *, commitment: Commitment = "confirmed", min_context_slot: int = 0
+    ) -> AccountsAt:
+        """Read up to 100 accounts at one slot; `NodeBehind` when that slot is below `min_context_slot`."""
+        if len(keys) > MAX_ACCOUNTS:
+            raise ValueError(f"{len(keys)} accounts asked for at once, {MAX_ACCOUNTS} is the most")
+        config: dict[str, object] = {"commitment": commitment, "encoding": "base64"}
+        if min_context_slot:
+            config["minContextSlot"] = min_context_slot
+        answer = await self._typed(_ACCOUNTS, "getMultipleAccounts", [[str(key) for key in keys], config])
+        self._see_context(answer.context.slot, min_context_slot)
+        if len(answer.value) != len(keys):
+            self._bad(f"{len(answer.value)} accounts for {len(keys)} keys")
+        try:
+            accounts = tuple(_account(each) for each in answer.value)
+        except (binascii.Error, ValueError) as error:
+            self._bad("an account that cannot be read", error)
+        return AccountsAt(slot=answer.context.slot, accounts=accounts)
+
+    async def recent_fees(self, keys: Sequence[Pubkey]) -> tuple[int, ...]:
+        """Return the priority fees of recent blocks that wrote these accounts, micro-lamports per compute unit."""
+        answer = await self._typed(_FEES, "getRecentPrioritizationFees", [[str(key) for key in keys]])
+        return tuple(each.prioritization_fee for each in answer)
+
+    async def simulate(self, unsigned: bytes, *, min_context_slot: int = 0) -> Simulation:
+        """Run an unsigned transaction (zeroed signatures, its own blockhash) against the confirmed state."""
+        config: dict[str, object] = {
+            "sigVerify": False,
+            "replaceRecentBlockhash": False,
+            "commitment": "confirmed",
+            "encoding": "base64",
+        }
+        if min_context_slot:
+            config["minContextSlot"] = min_context_slot
+        wire = pybase64.b64encode(unsigned).decode("ascii")
+        answer = await self._typed(_SIMULATION, "simulateTransaction", [wire, config])
+        self._see_context(answer.context.slot, min_context_slot)
+        logs = answer.value.logs or ()
+        err = parse_failure(answer.value.err, logs, programs_of(unsigned))
+        if err is None and not answer.value.units_consumed:
+            self._bad("a simulation that does not say what it used")
+        return Simulation(
+            slot=answer.context.slot, err=err, logs=logs, units=answer.value.units_consumed or 0, node=self.name
+        )
+
+    async def send(self, signed: str) -> str:
+        """Hand over signed bytes (base64) without preflight or the node's own retries; return the signature it says."""
+        config = {"encoding": "base64", "skipPreflight": True, "maxRetries": 0}
+        return await self._typed(_TEXT, "sendTransaction", [signed, config])
+
+    async def transaction(self, signature: str, commitment: Commitment) -> TransactionRecord | None:
+        """Return a landed transaction, or null when this node does not know it."""
+        config = {"encoding": "base64", "commitment": commitment, "maxSupportedTransactionVersion": 0}
+        raw = await self._client.call("getTransaction", [signature, config])
+        return decode_transaction(raw, signature, finalized=commitment == "finalized")
+
+    async def signatures_for(
+        self,
+        address: Pubkey,
+        *,
+        before: str | None = None,
+        until: str | None = None,
+        limit: int = MAX_SIGNATURES,
+        commitment: Commitment = "confirmed",
+        min_context_slot: int = 0,
+    ) -> tuple[SignatureInfo, ...]:
+        """Return transactions that name an address, newest first."""
+        config: dict[str, object] = {"commitment": commitment, "limit": limit}
+        if before is not None:
+            config["before"] = before
+        if until is not None:
+            config["until"] = until
+        if min_context_slot:
+            config["minContextSlot"] = min_context_slot
+        answer = await self._typed(_SIGNATURES, "getSignaturesForAddress", [str(address), config])
+        return tuple(
+            SignatureInfo(signature=each.signature, slot=each.slot, failed=bytes(each.err) != b"null")
+            for each in answer
+        )
+
+    async def signature_statuses(
+        self, signatures: Sequence[str], *, search_history: bool = False
+    ) -> tuple[SignatureStatus | None, ...]:
+        """Return what the node says of up to 256 signatures: hints only."""
+        config = {"searchTransactionHistory": search_history}
+        answer = await self._typed(_STATUSES, "getSignatureStatuses", [list(signatures), config])
+        if len(answer.value) != len(signatures):
+            self._bad(f"{len(answer.value)} statuses for {len(signatures)} signatures")
+        return tuple(None if each is None else _status(each) for each in answer.value)
+
+    async def _typed(self, decoder: msgspec.json.Decoder[_T], method: str, params: list[object]) -> _T:
+        raw = await self._client.call(method, params)
+        try:
+            return decoder.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            self._bad(f"{method} in a shape that it does not have", error)
+
+    def _bad(self, detail: str, cause: Exception | None = None) -> NoReturn:
+        raise BadAnswer(f"{self.name}: {detail}") from cause
+
+    def _see_context(self, slot: int, min_context_slot: int) -> None:
+        self._see_slot(slot)
+        if slot < min_context_slot:
+            raise NodeBehind(f"{self.name}: read at slot {slot}, {min_context_slot} was asked for")
+
+    def _see_slot(self, slot: int) -> None:
+        if slot > self.slot_seen:
+            if self.slot_seen:
+                self.moved_at = self._clock.monotonic()
+            self.slot_seen = slot
+
+
+def _account(raw: _Account | None) -> AccountData | None:
+    if raw is None:
+        return None
+    text, encoding = raw.data
+    if encoding != "base64":
+        raise ValueError(encoding)
+    return AccountData(pybase64.b64decode(text, validate=True), _pubkey(raw.owner), raw.lamports)
+
+
+def _status(raw: _Status) -> SignatureStatus:
+    failed = bytes(raw.err) != b"null"
+    return SignatureStatus(slot=raw.slot, failed=failed, confirmation_status=raw.confirmation_status)
