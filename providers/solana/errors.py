@@ -9,6 +9,7 @@ from providers.base.errors import (
     BadAnswer,
     ConnectionFailed,
     FeePayerShort,
+    LockHeld,
     NodeBehind,
     Phase,
     ProviderError,
@@ -32,16 +33,6 @@ __all__ = [
     "error_of_transaction",
     "error_of_wire",
 ]
-
-
-class LockHeld(ConnectionFailed):
-    """The generation of the order lock is taken: a sibling, a fence or a stranger executed first.
-
-    Raised before sending, so this attempt is dead; the engine finds the holder with `OrderLock.state` and goes on from
-    what the holder became (DESIGN 1, `superseded`). It never means that the *order* is dead.
-    """
-
-    code = "lock_held"
 
 
 class ForeignLockBase(RequestRejected):

@@ -199,7 +199,7 @@ class NodePool:
         )
 
     async def simulate(self, unsigned: bytes, *, min_context_slot: int = 0) -> Simulation:
-        """Simulate unsigned bytes; a node that does not know their blockhash or lookup table yet is behind: the next."""
+        """Simulate unsigned bytes; a node that does not know their blockhash or lookup table is behind: the next."""
 
         async def one(node: Node) -> Simulation:
             simulation = await node.simulate(unsigned, min_context_slot=min_context_slot)
