@@ -1,0 +1,63 @@
+"""The application: routes, guard, error handlers, and the one middleware around them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import Final, cast
+
+from litestar import Litestar, Router
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+
+from providers.base.clock import Clock
+from router.api.auth import ApiKeys, guard_for
+from router.api.context import Api
+from router.api.lifecycle import Lifecycle
+from router.api.observe import AsgiApp, Observed
+from router.api.problems import ApiError, refused, unexpected, unroutable
+from router.api.reading import Reading
+from router.api.service_pages import ServicePages
+from router.api.trading import Trading
+from router.engine.facade import EngineFacade
+from router.engine.requests import Refusal
+from router.ops.metrics import Metrics
+
+__all__ = ["create_app", "version"]
+
+MAX_BODY_BYTES: Final = 64 * 1024
+
+
+def version() -> str:
+    """Return the installed version of the project."""
+    return importlib.metadata.version("perp-router")
+
+
+def create_app(
+    *,
+    engine: EngineFacade,
+    metrics: Metrics,
+    clock: Clock,
+    lifecycle: Lifecycle | None = None,
+    keys: ApiKeys | None = None,
+) -> AsgiApp:
+    """Return the ASGI application for an engine. Without `keys` every caller is `local`."""
+    api = Api(engine=engine, lifecycle=lifecycle or Lifecycle(), metrics=metrics, version=version())
+
+    def provide_api() -> Api:
+        return api
+
+    guarded = Router(path="/", route_handlers=[Trading, Reading], guards=[guard_for(keys)])
+    app = Litestar(
+        route_handlers=[guarded, ServicePages],
+        dependencies={"api": Provide(provide_api, sync_to_thread=False, use_cache=True)},
+        exception_handlers={
+            ApiError: refused,
+            Refusal: refused,
+            HTTPException: unroutable,
+            Exception: unexpected,
+        },
+        request_max_body_size=MAX_BODY_BYTES,
+        openapi_config=None,
+        logging_config=None,
+    )
+    return Observed(cast("AsgiApp", app), metrics=metrics, clock=clock)

@@ -1,0 +1,425 @@
+"""The documents of the API: what callers send, and what they get.
+
+Money, prices, sizes, fractions and rates are decimal strings in plain notation in both directions. A field that is null
+is not known, or not yet; it is never left out.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from providers.base.errors import ErrorClass, Phase
+from providers.base.types import Lifecycle, OrderKind, OutcomeState, Side
+from router.ledger.records import OrderStatus, PositionStatus
+
+__all__ = [
+    "AttemptAnswer",
+    "CandidateAnswer",
+    "CapacityAnswer",
+    "CloseBody",
+    "EmptyBody",
+    "ErrorAnswer",
+    "EvidenceAnswer",
+    "FieldError",
+    "FillAnswer",
+    "LiveAnswer",
+    "MarketAnswer",
+    "MarketProviderAnswer",
+    "Markets",
+    "OpenBody",
+    "OrderAnswer",
+    "Orders",
+    "PositionDocument",
+    "PositionPage",
+    "PriceAnswer",
+    "Problem",
+    "ProblemKind",
+    "ProtectionBody",
+    "ProviderAnswer",
+    "Providers",
+    "QuoteBody",
+    "QuoteDocument",
+    "ReadyAnswer",
+    "Retryable",
+]
+
+AMOUNT_PATTERN: Final = r"^[0-9]{1,18}(\.[0-9]{1,18})?$"
+
+# `hint` is what a caller is told whose value does not fit; the pattern is what the published schema says.
+AmountText = Annotated[
+    str,
+    Meta(
+        pattern=AMOUNT_PATTERN,
+        extra={"hint": 'a plain decimal string such as "100.5", at most 18 digits on each side of the point'},
+    ),
+]
+MarketText = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9:/_. -]{0,39}$",
+        description="Canonical (SOL-PERP), or as exchanges write it: SOLUSDT, SOL-USD, SOL/USDC, SOL.",
+        extra={"hint": 'a market name such as "SOL-PERP"'},
+    ),
+]
+ProviderText = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9_-]{1,32}$", extra={"hint": "a provider of the chain, or auto"})
+]
+ClientOrderId = Annotated[
+    str,
+    Meta(
+        pattern=r"^[!-~]{1,128}$",
+        description="The caller's own name for the order, unique per caller. The idempotency key when no key is sent.",
+        extra={"hint": "1 to 128 printable ASCII characters without spaces"},
+    ),
+]
+IdText = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$", extra={"hint": "an id as the router gave it"})]
+SlippageBps = Annotated[
+    int,
+    Meta(
+        description="Hundredths of a percent from the expected price of the first quote.",
+        extra_json_schema={"minimum": 0, "maximum": 10_000},
+        extra={"hint": "a whole number from 0 to 10000"},
+    ),
+]
+TtlSeconds = Annotated[
+    int,
+    Meta(
+        description="No attempt starts later than this many seconds after the order.",
+        extra_json_schema={"minimum": 1, "maximum": 3_600},
+        extra={"hint": "a whole number from 1 to 3600"},
+    ),
+]
+SideText = Annotated[Side, Meta(extra={"hint": "long or short"})]
+# Answers may be negative (PnL, rebates, carry).
+Amount = Annotated[str, Meta(pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
+Moment = Annotated[datetime, Meta(tz=True)]
+Retryable = Literal["yes_same_key", "yes_new_key", "no", "unknown"]
+
+
+# --- what callers send -----------------------------------------------------------------------------------------------
+
+
+class QuoteBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An order to price. Give one of `size` (base units) and `size_usd` (notional)."""
+
+    market: MarketText
+    side: SideText
+    size_usd: AmountText | None = None
+    size: AmountText | None = None
+    leverage: AmountText = "1"
+    provider: ProviderText = "auto"
+    slippage_bps: SlippageBps = 50
+    worst_price: AmountText | None = None
+
+
+class OpenBody(QuoteBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An order to open. `stop_loss` and `take_profit` are refused for now, never ignored."""
+
+    stop_loss: AmountText | None = None
+    take_profit: AmountText | None = None
+    client_order_id: ClientOrderId | None = None
+    ttl_s: TtlSeconds = 60
+
+
+class CloseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An order to close: `position_id`, or `provider` and `market` (oldest lots first). All of it without a size."""
+
+    position_id: IdText | None = None
+    provider: ProviderText | None = None
+    market: MarketText | None = None
+    side: SideText | None = None
+    size: AmountText | None = None
+    fraction: AmountText | None = None
+    slippage_bps: SlippageBps = 50
+    worst_price: AmountText | None = None
+    client_order_id: ClientOrderId | None = None
+    ttl_s: TtlSeconds = 60
+
+
+class ProtectionBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Prices at which a position closes by itself; null takes one away."""
+
+    stop_loss: AmountText | None = None
+    take_profit: AmountText | None = None
+
+
+class EmptyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Nothing: the address says it all. `{}` and no body are the same."""
+
+
+# --- what they get ---------------------------------------------------------------------------------------------------
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a provider did not fill. `code` and `class` are the router's and stable; `name` is the venue's own."""
+
+    code: str
+    error_class: ErrorClass = msgspec.field(name="class")
+    name: str | None
+    detail: str
+    phase: Phase
+
+
+class PriceAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider's price for a size.
+
+    `expected_price` includes the impact of the size and excludes fees. `carry_rate_1h` is what this side pays per hour,
+    as a fraction of notional. `liquidation_price` is the whole account's on cross-margin venues.
+    """
+
+    market: str
+    side: Side
+    size: Amount
+    size_usd: Amount
+    leverage: Amount
+    provider: str
+    oracle_price: Amount
+    expected_price: Amount
+    price_impact_bps: Amount
+    fee_usd: Amount
+    fee_bps: Amount
+    carry_rate_1h: Amount
+    margin_required_usd: Amount
+    liquidation_price: Amount | None
+    max_leverage: Amount
+    capacity_usd: Amount | None
+    slot: int
+    as_of: Moment
+    expires_at: Moment
+
+
+class CandidateAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider of the chain: its price, or why it has none."""
+
+    provider: str
+    quote: PriceAnswer | None
+    error: ErrorAnswer | None
+
+
+class QuoteDocument(PriceAnswer, frozen=True, kw_only=True):
+    """The price that the chain would use now, with every provider's in chain order."""
+
+    worst_price: Amount
+    candidates: tuple[CandidateAnswer, ...]
+
+
+class EvidenceAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an outcome is believed, in a form that a person can check."""
+
+    kind: str
+    detail: str
+    signature: str | None
+    slot: int | None
+    commitment: str | None
+
+
+class AttemptAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider's try.
+
+    `outcome` is `unknown` until it is proven, and `dead` when the attempt changed nothing and never can. A provider
+    that refused before anything was sent is `dead` with an error of phase `not_sent`.
+    """
+
+    provider: str
+    outcome: OutcomeState
+    error: ErrorAnswer | None
+    signature: str | None
+    evidence: tuple[EvidenceAnswer, ...]
+    started_at: Moment
+    elapsed_ms: int
+
+
+class FillAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """All fills of the order as one: price weighted by size, fees summed, transaction and time of the latest."""
+
+    price: Amount
+    size: Amount
+    size_usd: Amount
+    fee_usd: Amount
+    signature: str
+    slot: int
+    filled_at: Moment
+    explorer_url: str
+
+
+class OrderAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """An order as it is now.
+
+    `requested` is what the caller sent, `size` and `size_usd` what was accepted (rounded down to the venue's step).
+    `provider` is the one that filled. `may_fill_until` is the last instant at which an unclear attempt can still fill.
+    """
+
+    order_id: str
+    kind: OrderKind
+    status: OrderStatus
+    market: str
+    side: Side
+    size: Amount | None
+    size_usd: Amount | None
+    requested: dict[str, str | int]
+    worst_price: Amount | None
+    deadline: Moment
+    leverage: Amount
+    provider: str | None
+    fallback_used: bool
+    position_id: str | None
+    client_order_id: str | None
+    may_fill_until: Moment | None
+    fill: FillAnswer | None
+    attempts: tuple[AttemptAnswer, ...]
+    created_at: Moment
+    updated_at: Moment
+
+
+class PositionDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A position of the router's, tied to its provider for life.
+
+    `size_usd` is at the mark, or at entry where the mark is not known.
+    """
+
+    position_id: str
+    provider: str
+    market: str
+    side: Side
+    size: Amount
+    size_usd: Amount
+    entry_price: Amount
+    leverage: Amount
+    opened_by_order: str
+    mark_price: Amount | None
+    unrealized_pnl_usd: Amount | None
+    liquidation_price: Amount | None
+    stop_loss: Amount | None
+    take_profit: Amount | None
+    protection: str | None
+    status: PositionStatus
+    opened_at: Moment
+    closed_at: Moment | None
+    realized_pnl_usd: Amount
+
+
+class MarketProviderAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What one provider says of a market."""
+
+    provider: str
+    venue_symbol: str
+    lifecycle: Lifecycle
+    reason: str
+    step_size: Amount
+    min_size: Amount
+    tick_size: Amount
+    max_leverage: Amount
+    initial_margin_ratio: Amount
+    maintenance_margin_ratio: Amount
+    oracle_price: Amount | None
+
+
+class MarketAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A canonical market and where it trades."""
+
+    market: str
+    providers: tuple[MarketProviderAnswer, ...]
+
+
+class CapacityAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a market still takes on one side; null where the venue sets no limit."""
+
+    market: str
+    side: Side
+    capacity_usd: Amount | None
+
+
+class ProviderAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider of the chain, as read from the venue at `slot`; `error` when it could not be read."""
+
+    provider: str
+    position_in_chain: int
+    lifecycle: Lifecycle | None
+    reason: str
+    capacity: tuple[CapacityAnswer, ...]
+    slot: int | None
+    as_of: Moment
+    error: ErrorAnswer | None
+
+
+class Orders(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of orders, newest first."""
+
+    items: tuple[OrderAnswer, ...]
+    next_cursor: str | None
+
+
+class PositionPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of positions, oldest first."""
+
+    items: tuple[PositionDocument, ...]
+    next_cursor: str | None
+
+
+class Markets(msgspec.Struct, frozen=True, kw_only=True):
+    """Every market of the chain."""
+
+    items: tuple[MarketAnswer, ...]
+    next_cursor: None = None
+
+
+class Providers(msgspec.Struct, frozen=True, kw_only=True):
+    """The chain, in order."""
+
+    items: tuple[ProviderAnswer, ...]
+    next_cursor: None = None
+
+
+class LiveAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The process turns."""
+
+    status: Literal["live"] = "live"
+
+
+class ReadyAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Send traffic here."""
+
+    status: Literal["ready"] = "ready"
+
+
+class ProblemKind(msgspec.Struct, frozen=True, kw_only=True):
+    """What a problem's `type` leads to: what is always true of its code."""
+
+    code: str
+    title: str
+    status: int
+    retryable: Retryable
+    about: str
+
+
+class FieldError(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with one field; `pointer` is a JSON pointer into the body, or names a header or parameter."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """An RFC 9457 problem document.
+
+    `code` is stable. `phase` tells how far an order had come: with `not_sent` nothing left the router. `retryable` says
+    whether to try again, and with which idempotency key. Some codes carry further members (`nearest`, `providers`,
+    `minimums`, `candidates`, `order_id`, `failing`).
+    """
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    phase: Phase
+    retryable: Retryable
+    request_id: str
+    attempts: tuple[AttemptAnswer, ...] = ()
+    errors: tuple[FieldError, ...] = ()
