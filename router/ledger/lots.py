@@ -201,12 +201,13 @@ def _fold(connection: sqlite3.Connection, position_id: str) -> booking.LotState:
     return booking.fold(Side(side), (_entry(row) for row in rows))
 
 
-def refold(connection: sqlite3.Connection, position_id: str, at: datetime) -> None:
+def refold(books: Books, position_id: str) -> None:
     """Write a lot's row from its entries, with the event that tells what changed."""
+    connection = books.connection
     row = connection.execute("SELECT * FROM positions WHERE position_id = ?", (position_id,)).fetchone()
     lot = _fold(connection, position_id)
     status = PositionStatus.OPEN if lot.size > 0 else PositionStatus.CLOSED
-    closed_at = None if status is PositionStatus.OPEN else row["closed_at"] or time_text(at)
+    closed_at = None if status is PositionStatus.OPEN else row["closed_at"] or time_text(books.at)
     connection.execute(
         """
         UPDATE positions SET status = ?, size = ?, opened_size = ?, entry_price = ?, realized_pnl_usd = ?, fees_usd = ?,
@@ -230,11 +231,9 @@ def refold(connection: sqlite3.Connection, position_id: str, at: datetime) -> No
         kind = "position_closed"
     else:
         kind = "position_reduced" if lot.size < parse_decimal(row["size"]) else "position_increased"
-    audit.append(
-        connection,
+    _audit(
+        books,
         kind,
-        at,
-        order_id=row["opened_by_order"],
         position_id=position_id,
         provider=row["provider"],
         market=row["market"],
@@ -244,4 +243,4 @@ def refold(connection: sqlite3.Connection, position_id: str, at: datetime) -> No
         realized_pnl_usd=decimal_text(lot.realized_pnl_usd),
     )
     if lot.excess > 0:
-        audit.append(connection, "lot_short", at, position_id=position_id, size=decimal_text(lot.excess))
+        _audit(books, "lot_short", position_id=position_id, size=decimal_text(lot.excess))

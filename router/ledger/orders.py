@@ -49,8 +49,8 @@ def create(connection: sqlite3.Connection, order: NewOrder) -> Created:
         INSERT INTO orders (
             order_id, caller, idempotency_key, client_order_id, fingerprint, kind, status, market, side, provider,
             requested_size, requested_size_usd, requested_worst_price, leverage, slippage_bps, request, chain,
-            deadline, lock, created_at, updated_at)
-        VALUES (?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            deadline, lock, position_id, created_at, updated_at)
+        VALUES (?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """,
         (
             order.order_id,
@@ -71,6 +71,7 @@ def create(connection: sqlite3.Connection, order: NewOrder) -> Created:
             pack(order.chain),
             time_text(order.deadline),
             None if order.lock is None else pack(order.lock),
+            order.reservations[0].position_id if order.reservations else None,
             time_text(order.created_at),
             time_text(order.created_at),
         ),

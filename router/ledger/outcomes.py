@@ -39,7 +39,7 @@ def record(
     for fill in told.new:
         touched |= book(books, fill)
     for position_id in sorted(touched):
-        refold(connection, position_id, at)
+        refold(books, position_id)
     for fill_id in told.differing:
         audit.append(
             connection, "fill_differs", at, order_id=order.order_id, attempt_id=attempt_id, venue_fill_id=fill_id
