@@ -1,6 +1,6 @@
 """Borsh by an IDL, value by value: events and instruction arguments, whose options and vectors have no fixed layout.
 
-Values are what Python has for them: `int`, `bool`, `str`, `bytes` (also for arrays of `u8`), `Pubkey`, `None` or the
+Values are what Python has for them: `int`, `float` (no venue states money in one), `bool`, `str`, `bytes` (also for arrays of `u8`), `Pubkey`, `None` or the
 value (options), tuples (arrays, vectors), dictionaries by snake-case name (structs), the variant's name as the IDL
 spells it (fieldless enums) or `(name, fields)` (enums with fields).
 """
@@ -30,7 +30,7 @@ __all__ = [
     "encode_instruction",
 ]
 
-Value: TypeAlias = "int | bool | str | bytes | Pubkey | tuple[Value, ...] | dict[str, Value] | None"
+Value: TypeAlias = "int | float | bool | str | bytes | Pubkey | tuple[Value, ...] | dict[str, Value] | None"
 S = TypeVar("S", bound=msgspec.Struct)
 
 # Decoders take data and a position, and return the value and the position after it.
@@ -48,6 +48,7 @@ _INTEGERS: dict[str, tuple[int, bool]] = {
     "u128": (16, False),
     "i128": (16, True),
 }
+_FLOATS: dict[str, struct.Struct] = {"f32": struct.Struct("<f"), "f64": struct.Struct("<d")}
 _KEYS = frozenset({"publicKey", "pubkey"})
 
 
@@ -142,6 +143,17 @@ def _integer(size: int, *, signed: bool) -> _Decode:
     return decode
 
 
+def _float(kind: str) -> _Decode:
+    code = _FLOATS[kind]
+
+    def decode(data: bytes, at: int) -> tuple[Value, int]:
+        raw, end = _take(data, at, code.size)
+        (value,) = code.unpack(raw)
+        return float(value), end
+
+    return decode
+
+
 def _flag(data: bytes, at: int) -> tuple[bool, int]:
     raw, end = _take(data, at, 1)
     if raw[0] > 1:
@@ -200,6 +212,8 @@ def _primitive(kind: str) -> _Decode:
         return _blob
     if kind == "bool":
         return _flag
+    if kind in _FLOATS:
+        return _float(kind)
     raise LayoutError(f"a type that is not known: {kind}")
 
 

@@ -34,6 +34,8 @@ _PRIMITIVES: dict[str, tuple[str, int]] = {
     "i32": ("i", 4),
     "u64": ("Q", 8),
     "i64": ("q", 8),
+    "f32": ("f", 4),
+    "f64": ("d", 8),
     "u128": ("16s", 16),
     "i128": ("16s", 16),
     "publicKey": ("32s", _PUBKEY_BYTES),

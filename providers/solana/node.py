@@ -165,8 +165,10 @@ class Node:
     Attributes:
         genesis: hash that it answered, once asked; a node of another cluster than the pool's is never used.
         slot_seen: highest slot that any of its answers was read at.
-        height_seen: highest block height that it spoke of.
+        height_seen: highest confirmed block height that it spoke of and that its slot bears out.
         moved_at: monotonic second at which `slot_seen` last grew beyond an earlier answer; null before.
+        sane_at: monotonic second at which the pool last found it fit for proofs; null before.
+        failures, retry_at: failures in a row, and the monotonic second until which others are asked first.
     """
 
     def __init__(self, client: RpcClient, clock: Clock) -> None:
@@ -177,6 +179,7 @@ class Node:
         self.slot_seen = 0
         self.height_seen = 0
         self.moved_at: float | None = None
+        self.sane_at: float | None = None
         self.failures = 0
         self.retry_at = 0.0
 
@@ -203,7 +206,14 @@ class Node:
 
     async def block_height(self, commitment: Commitment) -> int:
         """Return the newest block height at a commitment."""
-        height = await self._typed(_INTEGER, "getBlockHeight", [{"commitment": commitment}])
+        return await self._typed(_INTEGER, "getBlockHeight", [{"commitment": commitment}])
+
+    async def tip(self) -> int:
+        """Return the confirmed block height and remember it; `BadAnswer` when it is above the confirmed slot."""
+        height = await self.block_height("confirmed")
+        slot = await self.slot("confirmed")
+        if height > slot:
+            self._bad(f"block height {height} above slot {slot}")
         self.height_seen = max(self.height_seen, height)
         return height
 

@@ -45,7 +45,9 @@ _T = TypeVar("_T")
 
 # A node whose slot has not moved for this long is not sane. A slot takes about 0.4 s.
 STALL_S = 15.0
+SANE_FOR_S = 1.0
 GENESIS_MAX_AGE_S = 300.0
+_BELIEVABLE_LEAD_SLOTS = 10_000
 _FIRST_MOVE_TRIES = 5
 _FIRST_MOVE_WAIT_S = 0.4
 _PENALTY_FIRST_S = 0.5
@@ -103,8 +105,15 @@ class NodePool:
 
     @property
     def last_slot(self) -> int:
-        """Highest slot ever seen in an answer; the usual `min_context_slot` of a read that must not go back."""
-        return max(node.slot_seen for node in self.nodes)
+        """Highest slot ever seen in an answer; the usual `min_context_slot` of a read that must not go back.
+
+        A node that is alone more than an hour ahead of all others does not count: one absurd number must not make
+        every honest node look behind.
+        """
+        slots = sorted((node.slot_seen for node in self.nodes if node.slot_seen), reverse=True)
+        if len(slots) > 1 and slots[0] - slots[1] > _BELIEVABLE_LEAD_SLOTS:
+            return slots[1]
+        return slots[0] if slots else 0
 
     @property
     def highest_height(self) -> int:
@@ -277,7 +286,7 @@ class NodePool:
 
     async def highest_heights(self) -> int:
         """Ask every node for its confirmed block height and return the highest ever seen."""
-        await self._gather(self.nodes, lambda node: node.block_height("confirmed"))
+        await self._gather(self.nodes, Node.tip)
         return self.highest_height
 
     async def sane_nodes(self) -> tuple[Node, ...]:
@@ -317,7 +326,7 @@ class NodePool:
 
     async def _check_genesis(self, node: Node) -> None:
         genesis = await self.genesis_hash()
-        if node.genesis is None:
+        if node.genesis is None or self._clock.monotonic() - node.genesis_at > GENESIS_MAX_AGE_S:
             await node.genesis_hash()
         if node.genesis != genesis:
             raise Unreachable(f"{node.name} belongs to another cluster", raw_name="foreign_genesis")
@@ -326,19 +335,22 @@ class NodePool:
         return self._genesis is not None and node.genesis is not None and node.genesis != self._genesis
 
     async def _sane(self, node: Node) -> bool:
-        if self._clock.monotonic() - node.genesis_at > GENESIS_MAX_AGE_S:
-            node.genesis = None
-        height = await node.block_height("confirmed")
-        slot = await node.slot("confirmed")
-        if height > slot:
-            raise BadAnswer(f"{node.name}: block height {height} above slot {slot}")
+        now = self._clock.monotonic()
+        if node.sane_at is not None and now - node.sane_at < SANE_FOR_S:
+            return True
+        await node.tip()
         for _ in range(_FIRST_MOVE_TRIES):
             if node.moved_at is not None:
                 break
             # Seen for the first time: give it the time of a slot or two to move.
             await self._clock.sleep(_FIRST_MOVE_WAIT_S)
             await node.slot("confirmed")
-        return node.moved_at is not None and self._clock.monotonic() - node.moved_at <= STALL_S
+        now = self._clock.monotonic()
+        if node.moved_at is None or now - node.moved_at > STALL_S:
+            logger.warning("node_stands_still", extra={"node": node.name, "slot": node.slot_seen})
+            return False
+        node.sane_at = now
+        return True
 
     def _ordered(self) -> list[Node]:
         now = self._clock.monotonic()
@@ -360,6 +372,7 @@ class NodePool:
                 # The hash itself cannot be checked against what is still being learnt.
                 return await (call(node) if self._genesis is None else self._one(node, call))
             except ConnectionFailed as error:
+                error.phase = Phase.NOT_SENT
                 return error
 
         return tuple(await asyncio.gather(*(one(node) for node in nodes)))

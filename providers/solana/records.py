@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
 import pybase64
@@ -97,6 +98,9 @@ def events_of(record: TransactionRecord, program_id: str | Pubkey) -> tuple[byte
     return () if record.err is not None else data_of(record.logs, str(program_id))
 
 
+_U64 = Annotated[int, msgspec.Meta(ge=0, le=2**64 - 1)]
+
+
 class _Loaded(msgspec.Struct, frozen=True):
     writable: tuple[str, ...] = ()
     readonly: tuple[str, ...] = ()
@@ -116,16 +120,16 @@ class _Inner(msgspec.Struct, frozen=True):
 
 class _Meta(msgspec.Struct, frozen=True, rename="camel"):
     err: msgspec.Raw
-    fee: int
-    pre_balances: tuple[int, ...]
-    post_balances: tuple[int, ...]
+    fee: _U64
+    pre_balances: tuple[_U64, ...]
+    post_balances: tuple[_U64, ...]
     log_messages: tuple[str, ...] | None = None
     inner_instructions: tuple[_Inner, ...] | None = None
     loaded_addresses: _Loaded | None = None
 
 
 class _Transaction(msgspec.Struct, frozen=True, rename="camel"):
-    slot: int
+    slot: _U64
     transaction: tuple[str, str]
     meta: _Meta
     block_time: int | None = None

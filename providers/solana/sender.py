@@ -65,6 +65,8 @@ Classify = Callable[[ProgramFailure, tuple[str, ...]], ProviderError]
 _NO_SIGNATURE = bytes(64)
 _SIGNATURE_FEE_LAMPORTS = 5_000
 _UNIQUE_BITS = 24
+# A last valid height further ahead would keep what is signed unprovable for an hour.
+_BELIEVABLE_LEAD_BLOCKS = 10_000
 _REMEMBERED_HANDLES = 10_000
 
 
@@ -243,6 +245,8 @@ class Sender:
         )
         for key, account in zip(missing, accounts.accounts[1:], strict=True):
             self._tables[key] = table_of(key, account)
+        if blockhash.last_valid_block_height > height + _BELIEVABLE_LEAD_BLOCKS:
+            raise BadAnswer(f"a last valid height of {blockhash.last_valid_block_height} at a height of {height}")
         wallet = accounts.accounts[0]
         unique = int.from_bytes(self._clock.random_bytes(_UNIQUE_BITS // 8), "big")
         return _Draft(
