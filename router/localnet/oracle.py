@@ -45,9 +45,7 @@ class PythPrice(msgspec.Struct, frozen=True, kw_only=True):
 def price_account(quote: PythPrice) -> Account:
     """Return a price account with 20 publishers."""
     data = bytearray(_SIZE)
-    _HEAD.pack_into(
-        data, 0, _MAGIC, _VERSION, _PRICE_ACCOUNT, _SIZE, _PRICE_TYPE, _EXPONENT, _PUBLISHERS, _PUBLISHERS
-    )
+    _HEAD.pack_into(data, 0, _MAGIC, _VERSION, _PRICE_ACCOUNT, _SIZE, _PRICE_TYPE, _EXPONENT, _PUBLISHERS, _PUBLISHERS)
     return with_price(Account(rent_exempt(_SIZE), bytes(data), PYTH_PROGRAM), quote)
 
 

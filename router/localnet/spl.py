@@ -88,5 +88,5 @@ def associated_token_account(owner: Pubkey, mint: Pubkey) -> Pubkey:
 
 def transfer_tokens(source: Pubkey, destination: Pubkey, owner: Pubkey, amount: int) -> Instruction:
     """Return the token program's transfer, signed by `owner`."""
-    metas = [AccountMeta(source, False, True), AccountMeta(destination, False, True), AccountMeta(owner, True, False)]  # noqa: FBT003 - signer and writable, in this order
+    metas = [AccountMeta(source, False, True), AccountMeta(destination, False, True), AccountMeta(owner, True, False)]
     return Instruction(TOKEN_PROGRAM, struct.pack("<BQ", _TRANSFER, amount), metas)

@@ -257,7 +257,7 @@ def _write_exchange(cluster: WorldCluster, world: World, purses: tuple[_Purse, .
     _write_oracle(cluster, world.usdc_oracle, Decimal(1), slot)
     for market in world.markets:
         terms = market.terms
-        perp = first_perp_market(world.program_id, terms, market.oracle, now, slot, pools)
+        perp = first_perp_market(world.program_id, terms, market.oracle, now=now, slot=slot, pools=pools)
         _write_owned(cluster, world, market.address, account_data(perp))
         _write_oracle(cluster, market.oracle, Decimal(terms.price) / _PRICE, slot)
 

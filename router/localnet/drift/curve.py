@@ -11,7 +11,14 @@ from math import isqrt
 
 from router.localnet.drift.enums import Direction
 from router.localnet.drift.market_layouts import AMM
-from router.localnet.drift.numbers import BASE_PRECISION, PERCENTAGE_PRECISION, PRICE_PRECISION, U64_MAX, div, proportion
+from router.localnet.drift.numbers import (
+    BASE_PRECISION,
+    PERCENTAGE_PRECISION,
+    PRICE_PRECISION,
+    U64_MAX,
+    div,
+    proportion,
+)
 
 __all__ = [
     "ask_price",

@@ -1,7 +1,7 @@
 """First state of the exchange, as account data: the program's own defaults with markets that are ready to trade.
 
-The AMM's update intensity is 0 and the spread fixed, so that the program never moves the peg or the spread by itself and
-the stored ask and bid reserves are always the ones that the next trade uses.
+The AMM's update intensity is 0 and the spread fixed, so that the program never moves the peg or the spread by itself
+and the stored ask and bid reserves are always the ones that the next trade uses.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def first_spot_market(program_id: Pubkey, mint: Pubkey, oracle: Pubkey, now: int
 
 
 def first_perp_market(
-    program_id: Pubkey, terms: PerpMarketTerms, oracle: Pubkey, now: int, slot: int, pools: int
+    program_id: Pubkey, terms: PerpMarketTerms, oracle: Pubkey, *, now: int, slot: int, pools: int
 ) -> PerpMarket:
     """Return a market in balance, with `pools` USDC (1e6) in its fee pool and as much in its PnL pool."""
     market = PerpMarket.zero()

@@ -12,7 +12,14 @@ from solders.pubkey import Pubkey
 from router.localnet.drift.addresses import instruction_discriminator, state_address
 from router.localnet.drift.enums import Direction, MarketType, OrderType
 
-__all__ = ["FillAccounts", "OrderParams", "decode_order_params", "encode_order_params", "fill_perp_order", "read_option"]
+__all__ = [
+    "FillAccounts",
+    "OrderParams",
+    "decode_order_params",
+    "encode_order_params",
+    "fill_perp_order",
+    "read_option",
+]
 
 _FIXED = struct.Struct("<BBBBQQH?BB")
 
