@@ -6,8 +6,8 @@ calculate_amm_available_liquidity), `math/amm_spread.rs` (calculate_spread_reser
 
 What is exact and what is not: before every fill the program updates the market. With `curve_update_intensity` 0 the
 reserves stand and the spread is half the base spread on each side: `fill_reserves` gives what the program will use.
-Above 0 the program first moves the peg towards the oracle as far as its fee budget allows and recomputes the spread, and
-that depends on the slot it happens in. The reserve price then lands between the stored one and the oracle's, so both
+Above 0 the program first moves the peg towards the oracle as far as its fee budget allows and recomputes the spread;
+both depend on the slot it happens in. The reserve price then lands between the stored one and the oracle's, so both
 ends are priced and the one worse for the taker is taken.
 """
 
