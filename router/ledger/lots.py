@@ -59,6 +59,8 @@ def book(books: Books, fill: Fill) -> set[str]:
     Raises:
         LedgerError: the fill is another attempt's, or gave nothing.
     """
+    if not all(amount.is_finite() for amount in (fill.size, fill.price, fill.size_usd, fill.fee_usd)):
+        raise LedgerError(f"fill {fill.venue_fill_id} has an amount that is no number")
     if fill.size <= 0 or fill.price <= 0 or fill.size_usd <= 0:
         raise LedgerError(f"fill {fill.venue_fill_id} gave nothing")
     connection, attempt = books.connection, books.attempt
