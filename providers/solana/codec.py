@@ -1,8 +1,8 @@
 """Borsh by an IDL, value by value: events and instruction arguments, whose options and vectors have no fixed layout.
 
-Values are what Python has for them: `int`, `float` (no venue states money in one), `bool`, `str`, `bytes` (also for arrays of `u8`), `Pubkey`, `None` or the
-value (options), tuples (arrays, vectors), dictionaries by snake-case name (structs), the variant's name as the IDL
-spells it (fieldless enums) or `(name, fields)` (enums with fields).
+Values are what Python has for them: `int`, `float` (no venue states money in one), `bool`, `str`, `bytes` (also for
+arrays of `u8`), `Pubkey`, `None` or the value (options), tuples (arrays, vectors), dictionaries by snake-case name
+(structs), the variant's name as the IDL spells it (fieldless enums) or `(name, fields)` (enums with fields).
 """
 
 from __future__ import annotations

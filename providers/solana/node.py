@@ -34,7 +34,8 @@ Commitment = Literal["confirmed", "finalized"]
 MAX_ACCOUNTS = 100
 MAX_SIGNATURES = 1000
 
-_U64 = Annotated[int, msgspec.Meta(ge=0, le=2**64 - 1)]
+# Slots, heights and lamports: all far below 2^63, which is as far as the bounds of a decoder go.
+_COUNT = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _T = TypeVar("_T")
 
 
@@ -88,13 +89,13 @@ class SignatureStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Context(msgspec.Struct, frozen=True):
-    slot: _U64
+    slot: _COUNT
 
 
 class _Account(msgspec.Struct, frozen=True):
     data: tuple[str, str]
     owner: str
-    lamports: _U64
+    lamports: _COUNT
 
 
 class _Accounts(msgspec.Struct, frozen=True):
@@ -104,7 +105,7 @@ class _Accounts(msgspec.Struct, frozen=True):
 
 class _BlockhashValue(msgspec.Struct, frozen=True, rename="camel"):
     blockhash: str
-    last_valid_block_height: _U64
+    last_valid_block_height: _COUNT
 
 
 class _LatestBlockhash(msgspec.Struct, frozen=True):
@@ -113,13 +114,13 @@ class _LatestBlockhash(msgspec.Struct, frozen=True):
 
 
 class _Fee(msgspec.Struct, frozen=True, rename="camel"):
-    prioritization_fee: _U64
+    prioritization_fee: _COUNT
 
 
 class _SimulationValue(msgspec.Struct, frozen=True, rename="camel"):
     err: msgspec.Raw
     logs: tuple[str, ...] | None = None
-    units_consumed: _U64 | None = None
+    units_consumed: _COUNT | None = None
 
 
 class _SimulationAnswer(msgspec.Struct, frozen=True):
@@ -129,12 +130,12 @@ class _SimulationAnswer(msgspec.Struct, frozen=True):
 
 class _Signature(msgspec.Struct, frozen=True):
     signature: str
-    slot: _U64
+    slot: _COUNT
     err: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Status(msgspec.Struct, frozen=True, rename="camel"):
-    slot: _U64
+    slot: _COUNT
     err: msgspec.Raw = msgspec.Raw(b"null")
     confirmation_status: str | None = None
 
@@ -144,7 +145,7 @@ class _Statuses(msgspec.Struct, frozen=True):
     value: tuple[_Status | None, ...]
 
 
-_INTEGER: msgspec.json.Decoder[int] = msgspec.json.Decoder(_U64)
+_INTEGER: msgspec.json.Decoder[int] = msgspec.json.Decoder(_COUNT)
 _TEXT = msgspec.json.Decoder(str)
 _ACCOUNTS = msgspec.json.Decoder(_Accounts)
 _BLOCKHASH = msgspec.json.Decoder(_LatestBlockhash)

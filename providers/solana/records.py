@@ -98,7 +98,8 @@ def events_of(record: TransactionRecord, program_id: str | Pubkey) -> tuple[byte
     return () if record.err is not None else data_of(record.logs, str(program_id))
 
 
-_U64 = Annotated[int, msgspec.Meta(ge=0, le=2**64 - 1)]
+# Slots, heights and lamports: all far below 2^63, which is as far as the bounds of a decoder go.
+_COUNT = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class _Loaded(msgspec.Struct, frozen=True):
@@ -120,16 +121,16 @@ class _Inner(msgspec.Struct, frozen=True):
 
 class _Meta(msgspec.Struct, frozen=True, rename="camel"):
     err: msgspec.Raw
-    fee: _U64
-    pre_balances: tuple[_U64, ...]
-    post_balances: tuple[_U64, ...]
+    fee: _COUNT
+    pre_balances: tuple[_COUNT, ...]
+    post_balances: tuple[_COUNT, ...]
     log_messages: tuple[str, ...] | None = None
     inner_instructions: tuple[_Inner, ...] | None = None
     loaded_addresses: _Loaded | None = None
 
 
 class _Transaction(msgspec.Struct, frozen=True, rename="camel"):
-    slot: _U64
+    slot: _COUNT
     transaction: tuple[str, str]
     meta: _Meta
     block_time: int | None = None
