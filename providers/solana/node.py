@@ -13,7 +13,7 @@ from solders.hash import Hash
 from solders.pubkey import Pubkey
 
 from providers.base.clock import Clock
-from providers.base.errors import BadAnswer, NodeBehind
+from providers.base.errors import BadAnswer, NodeBehind, Phase
 from providers.solana.records import ProgramFailure, TransactionRecord, decode_transaction, parse_failure, programs_of
 from providers.solana.rpc import RpcClient
 
@@ -338,7 +338,8 @@ class Node:
             self._bad(f"{method} in a shape that it does not have", error)
 
     def _bad(self, detail: str, cause: Exception | None = None) -> NoReturn:
-        raise BadAnswer(f"{self.name}: {detail}") from cause
+        # There was an answer, so the request had left.
+        raise BadAnswer(f"{self.name}: {detail}", phase=Phase.MAYBE_SENT) from cause
 
     def _see_context(self, slot: int, min_context_slot: int) -> None:
         self._see_slot(slot)
