@@ -43,6 +43,13 @@ class Desk:
         self.ledger = SqliteLedger.open(path, self.clock, writer="inline")
         self.engine = self._engine()
         self._keys = 0
+        chain.is_journaled = self._is_journaled
+
+    def _is_journaled(self, handle: str) -> bool:
+        views, _ = self.ledger.orders(limit=100)
+        attempts = {a.submission.handle for view in views for a in view.attempts if a.submission is not None}
+        secondaries = {s.submission.handle for view in views for s in view.secondaries}
+        return handle in attempts | secondaries or handle.startswith("reclaim")
 
     def _engine(self) -> Engine:
         context = EngineContext(
@@ -122,6 +129,7 @@ class Desk:
         if view.order.kind is OrderKind.OPEN:
             assert view.order.filled_by == (providers.pop() if providers else None)
         assert self.exposure() == self.venue_exposure(), "the ledger and the venues disagree"
+        assert self.chain.unjournaled == [], "bytes were sent before they were on record"
 
 
 def trade(

@@ -6,7 +6,7 @@ what really executed. What the engine is told, and when, is the script's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -75,6 +75,14 @@ class ScriptedChain:
         self.made: dict[str, float] = {}
         self.fences_sent = 0
         self.reclaimed: list[str] = []
+        # What arrived on the wire before it was on record: must stay empty.
+        self.unjournaled: list[str] = []
+        self.is_journaled: Callable[[str], bool] = lambda _: True
+
+    def arrive(self, submission: Submission) -> None:
+        """Note bytes that reach the cluster, whatever becomes of them."""
+        if not self.is_journaled(submission.handle):
+            self.unjournaled.append(submission.handle)
 
     def handle(self, word: str) -> str:
         """Return a new made-up signature."""
@@ -107,6 +115,7 @@ class ScriptedChain:
 
     async def submit(self, submission: Submission) -> Ack:
         """Execute a fence, unless it is one of those that get lost."""
+        self.arrive(submission)
         if submission.purpose is Purpose.RECLAIM:
             self.reclaimed.append(submission.handle)
             return Ack(accepted=1)
@@ -238,6 +247,7 @@ class ScriptedProvider:
 
     async def submit(self, submission: Submission) -> Ack:
         """Execute as the script says; the same submission again executes nothing new."""
+        self.chain.arrive(submission)
         self.sent.append(submission.handle)
         if submission.purpose is Purpose.CANCEL:
             for executed in self.truth.values():
