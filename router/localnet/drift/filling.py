@@ -190,6 +190,7 @@ def fill_against_amm(filling: Filling, best: int | None) -> tuple[int, int]:
     """
     run, market, order, taker = filling.maps.run, filling.market, filling.order, filling.taker
     amm, side = market.amm, filling.side
+    rewarded = filling.filler or _filling_maker(filling)
     position = find_position(taker.user, market.market_index)
     if position is None:
         raise run.refuse("UserHasNoPositionInMarket")
@@ -220,15 +221,14 @@ def fill_against_amm(filling: Filling, best: int | None) -> tuple[int, int]:
     refresh_spread_reserves(amm)
     if limit is not None:
         _check_price(filling, base, quote, side, limit, taker=not order.post_only)
-    _settle_amm_fill(filling, base, quote, surplus)
+    _settle_amm_fill(filling, rewarded, base=base, quote=quote, surplus=surplus)
     return base, quote
 
 
-def _settle_amm_fill(filling: Filling, base: int, quote: int, surplus: int) -> None:
+def _settle_amm_fill(filling: Filling, rewarded: Party | None, *, base: int, quote: int, surplus: int) -> None:
     """Charge fees, reward the keeper, print the event, empty a filled order's place."""
     maps, market, order, taker = filling.maps, filling.market, filling.order, filling.taker
     run, amm, fees = maps.run, market.amm, maps.state.perp_fee_structure
-    rewarded = filling.filler or _filling_maker(filling)
     can_reward = _can_reward(filling, rewarded)
     tier = tier_of(taker.stats, fees)
     waited = run.slot - order.slot
@@ -283,6 +283,9 @@ def _settle_amm_fill(filling: Filling, base: int, quote: int, surplus: int) -> N
 def _filling_maker(filling: Filling) -> Party | None:
     """Return the maker that sent the fill itself, if it is another's."""
     user = filling.makers.users.get(filling.filler_key)
+    if user is filling.taker.user:
+        # The program cannot borrow an account twice.
+        raise filling.maps.run.refuse("UnableToLoadUserAccount")
     if user is None or user.authority == filling.taker.user.authority:
         return None
     return Party(filling.filler_key, user, filling.makers.stats[user.authority])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
+import msgspec
 from solders.instruction import AccountMeta
 from solders.pubkey import Pubkey
 from solders.system_program import (
@@ -67,8 +68,8 @@ def _take_rent_and_system(run: Execution) -> None:
         raise run.refuse("InvalidProgramId", "system_program")
 
 
-def _make_account(run: Execution, meta: AccountMeta, payer: Pubkey, address: Pubkey, layout: type[Layout]) -> None:
-    """Add the instructions that make an account of the program at its address; one that exists fails in them."""
+def _make_account(run: Execution, meta: AccountMeta, payer: Pubkey, address: Pubkey, layout: type[Layout]) -> bool:
+    """Add the instructions that make an account of the program at its address; false when they are bound to fail."""
     if meta.pubkey != address:
         raise run.refuse("ConstraintSeeds", layout.__name__)
     space = _DISCRIMINATOR + layout.size()
@@ -80,12 +81,13 @@ def _make_account(run: Execution, meta: AccountMeta, payer: Pubkey, address: Pub
                 CreateAccountParams(from_pubkey=payer, to_pubkey=target, lamports=lamports, space=space, owner=owner)
             )
         )
-        return
+        return True
     if existing.lamports < lamports:
         missing = lamports - existing.lamports
         run.instructions.append(transfer(TransferParams(from_pubkey=payer, to_pubkey=target, lamports=missing)))
     run.instructions.append(allocate(AllocateParams(pubkey=target, space=space)))
     run.instructions.append(assign(AssignParams(pubkey=target, owner=owner)))
+    return existing.owner == SYSTEM_PROGRAM and not existing.data
 
 
 def _most_users(state: State) -> int:
@@ -102,7 +104,8 @@ def initialize_user_stats(run: Execution) -> int:
     payer = run.signer("payer", writable=True)
     _take_rent_and_system(run)
     run.check_writable(state_meta, "state")
-    _make_account(run, meta, payer, user_stats_address(run.program_id, authority), UserStats)
+    if not _make_account(run, meta, payer, user_stats_address(run.program_id, authority), UserStats):
+        return 10_000
     stats = UserStats.zero()
     stats.authority = authority
     stats.last_taker_volume_30d_ts = stats.last_maker_volume_30d_ts = stats.last_filler_volume_30d_ts = run.now
@@ -122,7 +125,9 @@ def initialize_user(run: Execution) -> int:
     authority = run.signer("authority")
     payer = run.signer("payer", writable=True)
     _take_rent_and_system(run)
-    _make_account(run, meta, payer, user_address(run.program_id, authority, sub_account_id), User)
+    fresh = _make_account(run, meta, payer, user_address(run.program_id, authority, sub_account_id), User)
+    if not fresh:
+        return 10_000
     run.check_writable(stats_meta, "user_stats")
     if stats.authority != authority:
         raise run.refuse("ConstraintHasOne", "user_stats")
@@ -154,34 +159,39 @@ def _opening_fee(state: State) -> int:
     return most * (full - target) // (10**6 - target) if full > target else 0
 
 
-class _Purse:
-    """The token side of a deposit or withdrawal."""
+class _Purse(msgspec.Struct, frozen=True, kw_only=True):
+    """The token side of a deposit or withdrawal: vault and wallet, and (for a withdrawal) the vaults' owner."""
 
-    def __init__(self, vault: Pubkey, wallet: Pubkey, vault_amount: int, wallet_amount_: int) -> None:
-        self.vault, self.wallet = vault, wallet
-        self.vault_amount, self.wallet_amount = vault_amount, wallet_amount_
+    vault: AccountMeta
+    wallet: AccountMeta
+    signer: Pubkey | None
+    vault_data: bytes
+    wallet_data: bytes
+
+    def check(self, run: Execution, market_index: int, *, state: State, authority: Pubkey) -> None:
+        """Refuse a vault or a wallet that is not the right one."""
+        if self.vault.pubkey != spot_vault_address(run.program_id, market_index):
+            raise run.refuse("ConstraintSeeds", "spot_market_vault")
+        run.check_writable(self.vault, "spot_market_vault")
+        if self.signer is not None and self.signer != state.signer:
+            raise run.refuse("ConstraintRaw", "drift_signer")
+        run.check_writable(self.wallet, "user_token_account")
+        if token_mint(self.vault_data) != token_mint(self.wallet_data):
+            raise run.refuse("ConstraintRaw", "user_token_account")
+        if self.signer is None and token_owner(self.wallet_data) != authority:
+            raise run.refuse("ConstraintTokenOwner", "user_token_account")
 
 
-def _take_tokens(run: Execution, market_index: int, authority: Pubkey, *, signer: Pubkey | None) -> _Purse:
-    """Take vault and wallet (and, for a withdrawal, the vaults' owner between them), and check them."""
+def _take_tokens(run: Execution, *, with_signer: bool) -> _Purse:
+    """Take vault and wallet, and the token program behind them."""
     vault = run.take()
     vault_data = _token_data(run, vault.pubkey, "spot_market_vault")
-    owner = run.take() if signer is not None else None
+    signer = run.take().pubkey if with_signer else None
     wallet = run.take()
     wallet_data = _token_data(run, wallet.pubkey, "user_token_account")
     if run.take().pubkey != TOKEN_PROGRAM:
         raise run.refuse("InvalidProgramId", "token_program")
-    if vault.pubkey != spot_vault_address(run.program_id, market_index):
-        raise run.refuse("ConstraintSeeds", "spot_market_vault")
-    run.check_writable(vault, "spot_market_vault")
-    if owner is not None and owner.pubkey != signer:
-        raise run.refuse("ConstraintRaw", "drift_signer")
-    run.check_writable(wallet, "user_token_account")
-    if token_mint(vault_data) != token_mint(wallet_data):
-        raise run.refuse("ConstraintRaw", "user_token_account")
-    if owner is None and token_owner(wallet_data) != authority:
-        raise run.refuse("ConstraintTokenOwner", "user_token_account")
-    return _Purse(vault.pubkey, wallet.pubkey, wallet_amount(vault_data), wallet_amount(wallet_data))
+    return _Purse(vault=vault, wallet=wallet, signer=signer, vault_data=vault_data, wallet_data=wallet_data)
 
 
 def _token_data(run: Execution, key: Pubkey, name: str) -> bytes:
@@ -225,13 +235,14 @@ def deposit(run: Execution) -> int:
     """Move tokens from the wallet into the account; it pays back a borrow first."""
     market_index, amount, reduce_only = _DEPOSIT_ARGUMENTS.unpack_from(run.call.data, _DISCRIMINATOR)
     state, meta, user, authority, (stats_meta, stats) = _take_user(run)
-    purse = _take_tokens(run, market_index, authority, signer=None)
+    purse = _take_tokens(run, with_signer=False)
     run.check_writable(meta, "user")
     if not may_sign(user, authority):
         raise run.refuse("ConstraintRaw", "user")
     run.check_writable(stats_meta, "user_stats")
     if stats.authority != user.authority:
         raise run.refuse("ConstraintRaw", "user_stats")
+    purse.check(run, market_index, state=state, authority=authority)
     check_not_paused(run, state, ExchangeStatus.DEPOSIT)
     maps = load_maps(run, state, writable_spot=(market_index,))
     run.check(amount != 0, "InsufficientDeposit")
@@ -251,7 +262,7 @@ def deposit(run: Execution) -> int:
         run.check(market.status == MarketStatus.ACTIVE, "MarketActionPaused")
     _leave_liquidation(maps, user)
     touch(user, run.slot)
-    run.instructions.append(transfer_tokens(purse.wallet, purse.vault, authority, amount))
+    run.instructions.append(transfer_tokens(purse.wallet.pubkey, purse.vault.pubkey, authority, amount))
     record_id = market.next_deposit_record_id
     market.next_deposit_record_id += 1
     run.emit(
@@ -267,7 +278,7 @@ def deposit(run: Execution) -> int:
             explanation=_REPAY if borrowed else 0,
         )
     )
-    if purse.wallet_amount >= amount:
+    if wallet_amount(purse.wallet_data) >= amount:
         # With too little in the wallet the token program refuses before the cap is looked at.
         held = token_amount(market, market.deposit_balance, BalanceType.DEPOSIT)
         run.check(market.max_token_deposits == 0 or held <= market.max_token_deposits, "MaxDeposit")
@@ -287,11 +298,12 @@ def withdraw(run: Execution) -> int:
     """Move tokens from the account into the wallet, as far as the initial margin allows."""
     market_index, amount, reduce_only = _DEPOSIT_ARGUMENTS.unpack_from(run.call.data, _DISCRIMINATOR)
     state, meta, user, authority, (stats_meta, stats) = _take_user(run)
-    purse = _take_tokens(run, market_index, authority, signer=state.signer)
+    purse = _take_tokens(run, with_signer=True)
     for account, name, owner in ((meta, "user", user.authority), (stats_meta, "user_stats", stats.authority)):
         run.check_writable(account, name)
         if owner != authority:
             raise run.refuse("ConstraintHasOne", name)
+    purse.check(run, market_index, state=state, authority=authority)
     check_not_paused(run, state, ExchangeStatus.WITHDRAW)
     maps = load_maps(run, state, writable_spot=(market_index,))
     run.check(not user.status & UserStatus.BANKRUPT, "UserBankrupt")
@@ -329,8 +341,8 @@ def withdraw(run: Execution) -> int:
             explanation=_BORROW if borrows else 0,
         )
     )
-    run.instructions.append(transfer_tokens(purse.vault, purse.wallet, state.signer, amount))
-    check_vault(run, market, purse.vault_amount - amount)
+    run.instructions.append(transfer_tokens(purse.vault.pubkey, purse.wallet.pubkey, state.signer, amount))
+    check_vault(run, market, wallet_amount(purse.vault_data) - amount)
     return 60_000
 
 

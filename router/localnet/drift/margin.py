@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from math import isqrt
 
-from router.localnet.drift.enums import BalanceType, ContractTier, MarketStatus, UserStatus
+from router.localnet.drift.enums import BalanceType, ContractTier, Direction, MarketStatus, UserStatus
 from router.localnet.drift.funding import funding_owed
 from router.localnet.drift.layouts import PerpPosition, User
 from router.localnet.drift.maps import Maps
@@ -22,7 +22,15 @@ from router.localnet.drift.numbers import (
 from router.localnet.drift.positions import is_free, worst_case_base
 from router.localnet.drift.spot import signed_tokens
 
-__all__ = ["Margin", "MarginKind", "account_margin", "check_order_margin", "check_withdraw_margin", "margin_ratio"]
+__all__ = [
+    "Margin",
+    "MarginKind",
+    "account_margin",
+    "check_order_margin",
+    "check_withdraw_margin",
+    "largest_order",
+    "margin_ratio",
+]
 
 _PER_OPEN_ORDER = QUOTE_PRECISION // 100
 _MOST_INITIAL_PROFIT = 100 * QUOTE_PRECISION
@@ -177,6 +185,38 @@ def account_margin(user: User, maps: Maps, kind: MarginKind, *, strict: bool = F
         if not is_free(position):
             _perp_margin(margin, maps, position, kind, custom_ratio, strict=strict, buffer=buffer)
     return margin
+
+
+def largest_order(user: User, maps: Maps, position: PerpPosition, market: PerpMarket, direction: Direction) -> int:
+    """Return the base (1e9) of the largest order that the account can carry, not yet on the step."""
+    margin = account_margin(user, maps, MarginKind.INITIAL, strict=True)
+    free = margin.collateral - margin.requirement
+    price = maps.price(market.amm.oracle).price
+    quote_market = maps.spot_market(market.quote_spot_market_index)
+    average = quote_market.historical_oracle_data.last_oracle_price_twap_5min
+    dollar = max(maps.price(quote_market.oracle).price, average)
+    worst = worst_case_base(position)
+    flip = 0
+    if worst < 0 and direction is Direction.LONG:
+        flip = abs(abs(worst) - (position.base_asset_amount + position.open_bids))
+    elif worst > 0 and direction is Direction.SHORT:
+        flip = abs(-worst - (position.base_asset_amount + position.open_asks))
+    if free <= 0:
+        return min(flip, max(abs(2 * position.base_asset_amount) - 1, 0))
+
+    def ratio_at(base: int) -> int:
+        return max(margin_ratio(market, base, MarginKind.INITIAL), user.max_margin_ratio)
+
+    first = ratio = ratio_at(abs(worst))
+    size = 0
+    for _ in range(6):
+        size = (free - _PER_OPEN_ORDER) * (BASE_PRECISION // QUOTE_PRECISION) * MARGIN_PRECISION
+        size = div(div(div(size, ratio) * PRICE_PRECISION, price) * PRICE_PRECISION, dollar)
+        maps.run.check(size >= 0, "CastingFailure")
+        ratio = ratio_at(abs(worst) + size)
+        if ratio == first:
+            break
+    return size + flip
 
 
 def _check_isolated(user: User, maps: Maps, margin: Margin) -> None:

@@ -21,7 +21,7 @@ from router.localnet.drift.events import OrderParty, order_action_record, order_
 from router.localnet.drift.genesis import free_order
 from router.localnet.drift.layouts import Order, User
 from router.localnet.drift.maps import Maps
-from router.localnet.drift.margin import MarginKind, account_margin, check_order_margin
+from router.localnet.drift.margin import MarginKind, account_margin, check_order_margin, largest_order
 from router.localnet.drift.market_layouts import PerpMarket
 from router.localnet.drift.numbers import U64_MAX
 from router.localnet.drift.order_rules import (
@@ -176,8 +176,10 @@ def place_order(maps: Maps, user: User, user_key: Pubkey, params: OrderParams) -
     market = placing.market
     position = force_position(run, user, params.market_index)
     run.check(params.base_asset_amount >= market.amm.order_step_size, "OrderAmountTooSmall")
-    run.check(params.base_asset_amount != U64_MAX, "InvalidOrder", "the largest size there is is not modelled")
-    base = standardize_base(params.base_asset_amount, market.amm.order_step_size)
+    base = params.base_asset_amount
+    if base == U64_MAX:
+        base = largest_order(user, maps, position, market, Direction(params.direction))
+    base = standardize_base(base, market.amm.order_step_size)
     existing = Direction.LONG if position.base_asset_amount >= 0 else Direction.SHORT
     oracle_price = maps.price(market.amm.oracle).price
     auction = auction_of(run, params, oracle_price, market.amm.order_tick_size, maps.state.min_perp_auction_duration)

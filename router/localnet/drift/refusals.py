@@ -104,6 +104,7 @@ _DRIFT = {
     "InvalidUserAccount": 6230,
     "UserStatsWrongMutability": 6232,
     "InvalidUserStatsAccount": 6233,
+    "UnableToLoadUserAccount": 6235,
     "UserStatsNotFound": 6236,
     "ImpossibleFill": 6252,
     "UserReduceOnly": 6254,
