@@ -166,7 +166,7 @@ class Plan:
                     inner.append((index, step.effects.instructions))
                 own_error = self._model_error(step, used, index, error if fails else None)
                 units = min(_units(step), self._loaded.compute_limit - used)
-                logs.extend(_log(step, own, own_error, units, self._loaded.compute_limit - used))
+                logs.extend(_log(step, own, own_error, units, self._loaded.compute_limit - used, called=not fails))
                 used += units
                 if own_error is not None:
                     return self._failure(own_error, logs, used, inner)
@@ -228,15 +228,17 @@ def _forbidden(instruction: Instruction, effects: Effects) -> str | None:
     return None if writable.issuperset({*effects.writes, *effects.owners}) else "ReadonlyDataModified"
 
 
-def _log(step: _Step, groups: Sequence[Sequence[str]], err: Json, units: int, remaining: int) -> list[str]:
+def _log(
+    step: _Step, groups: Sequence[Sequence[str]], err: Json, units: int, remaining: int, *, called: bool
+) -> list[str]:
     """Return what the real program would have printed."""
     program = step.program
     lines = [f"Program {program} invoke [1]"]
     for group in groups:
         lines.extend(nested(group))
-    if step.effects is not None:
+    if step.effects is not None and called:
         lines.extend(step.effects.logs)
-    elif step.refusal is not None:
+    if step.refusal is not None:
         lines.extend(step.refusal.logs)
     lines.append(f"Program {program} consumed {units} of {remaining} compute units")
     if err is None:
