@@ -47,6 +47,7 @@ _T = TypeVar("_T")
 STALL_S = 15.0
 SANE_FOR_S = 1.0
 GENESIS_MAX_AGE_S = 300.0
+FOREIGN_MAX_AGE_S = 15.0
 _BELIEVABLE_LEAD_SLOTS = 10_000
 _FIRST_MOVE_TRIES = 5
 _FIRST_MOVE_WAIT_S = 0.4
@@ -326,7 +327,8 @@ class NodePool:
 
     async def _check_genesis(self, node: Node) -> None:
         genesis = await self.genesis_hash()
-        if node.genesis is None or self._clock.monotonic() - node.genesis_at > GENESIS_MAX_AGE_S:
+        max_age_s = GENESIS_MAX_AGE_S if node.genesis == genesis else FOREIGN_MAX_AGE_S
+        if node.genesis is None or self._clock.monotonic() - node.genesis_at > max_age_s:
             await node.genesis_hash()
         if node.genesis != genesis:
             raise Unreachable(f"{node.name} belongs to another cluster", raw_name="foreign_genesis")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
+from typing import Any, TypeAlias
 
+import msgspec
 from solders.hash import Hash
 from solders.instruction import Instruction
 from solders.keypair import Keypair
@@ -19,17 +21,52 @@ from providers.base.types import LockRef, LockTerms, Purpose, Submission
 from providers.solana.cluster import SolanaCluster, SolanaSettings
 from providers.solana.records import ProgramFailure
 from providers.solana.signer import KeypairSigner
+from providers.solana.transport import Reply
 from router.localnet.cluster import Cluster, ClusterConfig
 from router.localnet.faults import Fault, WireFaults
 from router.localnet.transport import InProcessTransport
 from router.localnet.virtual_time import run_virtual
 
+# Whatever JSON there is: tests alter it freely.
+Json: TypeAlias = Any
 SLOT_S = 0.4
 WALLET = Keypair.from_seed(b"wallet".ljust(32, b"\0"))
 STRANGER = Keypair.from_seed(b"stranger".ljust(32, b"\0"))
 VENUE = Pubkey.from_bytes(b"venue".ljust(32, b"\0"))
 SOL = 1_000_000_000
 SETTINGS = SolanaSettings()
+
+
+class LyingTransport:
+    """A node whose answers are altered on the way: `lies` maps a method to what becomes of its result."""
+
+    def __init__(self, inner: InProcessTransport) -> None:
+        self._inner = inner
+        self.lies: dict[str, Callable[[Json, list[Json]], Json]] = {}
+        self.asked: list[str] = []
+        self.sent: list[bytes] = []
+
+    @property
+    def url(self) -> str:
+        return self._inner.url
+
+    async def post(self, body: bytes, *, timeout_s: float) -> Reply:
+        request = msgspec.json.decode(body, type=dict[str, Json])
+        method, params = str(request["method"]), request["params"]
+        self.asked.append(method)
+        self.sent.append(body)
+        reply = await self._inner.post(body, timeout_s=timeout_s)
+        lie = self.lies.get(method)
+        if lie is None:
+            return reply
+        answer = msgspec.json.decode(reply.body, type=dict[str, Json])
+        assert isinstance(params, list)
+        answer["result"] = lie(answer.get("result"), params)
+        answer.pop("error", None)
+        return Reply(200, msgspec.json.encode(answer))
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
 
 
 class World:
@@ -40,11 +77,11 @@ class World:
         self.chain = Cluster(clock, ClusterConfig(slot_time_ms=int(SLOT_S * 1000)))
         self.faults = WireFaults(clock)
         self.transports = [
-            InProcessTransport(self.chain, clock, name=f"node{index}", faults=self.faults) for index in range(nodes)
+            LyingTransport(InProcessTransport(self.chain, clock, name=f"node{index}", faults=self.faults))
+            for index in range(nodes)
         ]
         self.signer = KeypairSigner(bytes(WALLET))
         self.solana = SolanaCluster.of_transports(self.transports, self.signer, clock, settings)
-        self.filled: list[int] = []
 
     async def start(self) -> None:
         """Fund the wallets, let the slots run and the nodes be known."""

@@ -7,15 +7,14 @@ import asyncio
 import msgspec
 import pytest
 from solders.instruction import AccountMeta, Instruction
-from solana_world import VENUE, WALLET, World, pay, run_world
 
-from providers.base.errors import NodeBehind, Phase
-from providers.base.types import LockRef, Purpose, Submission
+from providers.base.errors import Phase
+from providers.base.types import Purpose, Submission
 from providers.solana.body import decode_body
-from providers.solana.cluster import SolanaSettings
 from providers.solana.errors import LockHeld
-from providers.solana.lock import lock_address, lock_instruction
+from providers.solana.lock import lock_address
 from providers.solana.proofs import Expired, FailedOnChain, Landed, Superseded, Unclear
+from tests.solana.solana_world import VENUE, WALLET, World, pay, run_world
 
 
 async def examine(world: World, submission: Submission, *known: str) -> object:
