@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from providers.base.clock import VirtualClock
-from providers.base.errors import NotLanded, NoLiquidity, Phase
+from providers.base.errors import NoLiquidity, NotLanded, Phase
 from providers.base.types import (
     Ack,
     Evidence,

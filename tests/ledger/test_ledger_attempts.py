@@ -6,8 +6,16 @@ from decimal import Decimal
 
 import msgspec
 import pytest
-from ledger_cases import (
+
+from providers.base.errors import Phase, ServerError
+from providers.base.types import Ack, LockRef, Outcome, OutcomeState, Purpose
+from router.ledger.protocol import LedgerError
+from router.ledger.records import AttemptState, OrderStatus, SecondaryRecord, SecondaryState
+from router.ledger.sqlite import SqliteLedger
+from router.ledger.transitions import ATTEMPT_TRANSITIONS, IllegalTransition, check_transition
+from tests.ledger.ledger_cases import (
     ACK,
+    LOCK,
     UNKNOWN,
     a_fill,
     at,
@@ -22,13 +30,6 @@ from ledger_cases import (
     refused,
     with_ledger,
 )
-
-from providers.base.errors import Phase, ServerError
-from providers.base.types import Ack, Outcome, OutcomeState, Purpose
-from router.ledger.protocol import LedgerError
-from router.ledger.records import AttemptState, OrderStatus, SecondaryRecord, SecondaryState
-from router.ledger.sqlite import SqliteLedger
-from router.ledger.transitions import ATTEMPT_TRANSITIONS, IllegalTransition, check_transition
 
 LEGAL = {
     "refused": "",
@@ -80,7 +81,7 @@ def test_the_ledger_takes_the_steps_of_the_table(before: AttemptState, after: Ou
 
         if before.value == after.value or after.value in LEGAL[before.value].split():
             await ledger.record_outcome("att_ord_1_1", OUTCOMES[after], at(4))
-            expected = after.value
+            expected: str = after.value
         else:
             with pytest.raises(IllegalTransition):
                 await ledger.record_outcome("att_ord_1_1", OUTCOMES[after], at(4))
@@ -190,7 +191,7 @@ def test_a_number_is_never_reused() -> None:
 
 
 def test_the_next_generation_waits_for_the_open_one() -> None:
-    """g + 1 is refused while g is open, g + 2 always, g once it is closed."""
+    """Generation g + 1 is refused while g is open, g + 2 always, g once it is closed."""
 
     async def test(ledger: SqliteLedger) -> None:
         await ready(ledger)
@@ -314,10 +315,11 @@ def test_a_submission_is_its_attempts_own() -> None:
         submission = good.submission
         assert submission is not None
         change = msgspec.structs.replace
+        next_lock = LockRef(terms=LOCK, part=0, generation=1)
         for wrong in (
             change(submission, purpose=Purpose.CLOSE),
             change(submission, provider="mango"),
-            change(submission, lock=new_attempt(generation=1).submission.lock),  # type: ignore[union-attr]
+            change(submission, lock=next_lock),
             change(submission, size=Decimal("10.000000001")),
             None,
         ):

@@ -7,12 +7,12 @@ from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
-from ledger_cases import CONFIRMED, UNKNOWN, a_fill, dead
 
 from providers.base.types import Fill, Outcome, OutcomeState, Side
 from router.ledger.booking import Entry, LotEffect, Room, allocate, changes, fold, proves_absence
+from tests.ledger.ledger_cases import CONFIRMED, UNKNOWN, a_fill, dead
 
-AMOUNTS = st.decimals(min_value=Decimal("0.000000001"), max_value=Decimal("1000000000"), places=9)
+AMOUNTS = st.decimals(min_value=Decimal("0.000000001"), max_value=Decimal(1000000000), places=9)
 FEES = st.decimals(min_value=Decimal(-1000), max_value=Decimal(1000), places=6)
 SIDES = st.sampled_from(Side)
 TINY = Fraction(1, 10**18)
@@ -124,13 +124,17 @@ def test_the_oldest_lot_is_taken_first() -> None:
     ]
     shares, left = allocate(a_fill("c", "7"), rooms)
 
-    assert [(share.position_id, share.entry.size) for share in shares] == [("old", 4), ("new", 3)]
+    assert [(share.position_id, share.entry.size) for share in shares] == [("old", Decimal(4)), ("new", Decimal(3))]
     assert left == 0
+
+
+def numbered_fill(number: int, size: Decimal, provisional: bool) -> Fill:  # noqa: FBT001 - drawn by position
+    return a_fill(f"f{number}", str(size), provisional=provisional)
 
 
 FILLS = st.lists(
     st.builds(
-        lambda number, size, provisional: a_fill(f"f{number}", str(size), provisional=provisional),
+        numbered_fill,
         st.integers(0, 4),
         AMOUNTS,
         st.booleans(),

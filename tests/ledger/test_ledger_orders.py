@@ -6,7 +6,12 @@ import asyncio
 from decimal import Decimal
 
 import pytest
-from ledger_cases import (
+
+from providers.base.types import Side
+from router.ledger.protocol import BadCursor, KeyReused, LedgerError, OverReserved, WrongCluster
+from router.ledger.records import OrderStatus, PositionStatus
+from router.ledger.sqlite import SqliteLedger
+from tests.ledger.ledger_cases import (
     NOT_LANDED,
     UNKNOWN,
     a_fill,
@@ -24,11 +29,6 @@ from ledger_cases import (
     refused,
     with_ledger,
 )
-
-from providers.base.types import Side
-from router.ledger.protocol import BadCursor, KeyReused, LedgerError, OverReserved, WrongCluster
-from router.ledger.records import OrderStatus, PositionStatus
-from router.ledger.sqlite import SqliteLedger
 
 
 def test_an_order_comes_back_as_it_was_given() -> None:

@@ -6,7 +6,12 @@ from decimal import Decimal
 
 import msgspec
 import pytest
-from ledger_cases import (
+
+from providers.base.types import Evidence, Outcome, OutcomeState, Purpose, Side
+from router.ledger.protocol import LedgerError, OverReserved
+from router.ledger.records import OrderRecord, OrderStatus, PositionRecord, PositionStatus
+from router.ledger.sqlite import SqliteLedger
+from tests.ledger.ledger_cases import (
     UNKNOWN,
     a_fill,
     at,
@@ -21,11 +26,6 @@ from ledger_cases import (
     ready,
     with_ledger,
 )
-
-from providers.base.types import Evidence, Outcome, OutcomeState, Purpose, Side
-from router.ledger.protocol import LedgerError, OverReserved
-from router.ledger.records import OrderRecord, OrderStatus, PositionRecord, PositionStatus
-from router.ledger.sqlite import SqliteLedger
 
 FORKED = Outcome(
     state=OutcomeState.UNKNOWN, landed=False, evidence=(Evidence(kind="not_on_chain", commitment="confirmed"),)
@@ -61,13 +61,18 @@ def test_the_first_fill_makes_the_position() -> None:
         order = order_of(ledger, "ord_1")
         assert (order.status, order.filled_by) == (OrderStatus.PENDING, "drift")
         lot = lot_of(ledger, order.position_id)
-        assert (lot.size, lot.entry_price, lot.fees_usd, lot.status) == (4, 100, Decimal("0.2"), PositionStatus.OPEN)
-        assert (lot.opened_by_order, lot.provider, lot.side, lot.leverage) == ("ord_1", "drift", Side.LONG, 2)
+        assert (lot.size, lot.entry_price, lot.fees_usd, lot.status) == (
+            Decimal(4),
+            Decimal(100),
+            Decimal("0.2"),
+            PositionStatus.OPEN,
+        )
+        assert (lot.opened_by_order, lot.provider, lot.side, lot.leverage) == ("ord_1", "drift", Side.LONG, Decimal(2))
 
         both = filled(a_fill("f1", "4", "100", "0.2"), a_fill("f2", "6", "105", "0.3"))
         assert await ledger.record_outcome("att_ord_1_1", both, at(4)) == ("f2",)
         lot = lot_of(ledger, order.position_id)
-        assert (lot.size, lot.entry_price, lot.fees_usd) == (10, 103, Decimal("0.5"))
+        assert (lot.size, lot.entry_price, lot.fees_usd) == (Decimal(10), Decimal(103), Decimal("0.5"))
         assert ledger.positions(limit=9)[0] == (lot,)
 
     with_ledger(test)
@@ -147,7 +152,12 @@ def test_a_reduction_realises_its_share(side: Side, pnl: str) -> None:
         await ledger.record_outcome(attempt_id, filled(a_fill("c1", "4", "110", "0.2")), at(9))
 
         after = lot_of(ledger, lot.position_id)
-        assert (after.size, after.opened_size, after.reserved_size, after.entry_price) == (6, 10, 0, 100)
+        assert (after.size, after.opened_size, after.reserved_size, after.entry_price) == (
+            Decimal(6),
+            Decimal(10),
+            Decimal(0),
+            Decimal(100),
+        )
         assert (after.realized_pnl_usd, after.fees_usd) == (Decimal(pnl), Decimal("0.7"))
         assert order_of(ledger, "ord_2").position_id == lot.position_id
 
@@ -163,7 +173,7 @@ def test_a_lot_reduced_to_nothing_is_closed() -> None:
         await ledger.record_outcome(attempt_id, filled(a_fill("c1", price="90")), at(9))
 
         after = lot_of(ledger, lot.position_id)
-        assert (after.status, after.size, after.closed_at) == (PositionStatus.CLOSED, 0, at(9))
+        assert (after.status, after.size, after.closed_at) == (PositionStatus.CLOSED, Decimal(0), at(9))
         assert after.realized_pnl_usd == Decimal(-101)
         assert "position_closed" in kinds(ledger, "ord_2")
         with pytest.raises(OverReserved):
@@ -221,7 +231,7 @@ def test_what_another_close_reserved_is_not_taken() -> None:
         await ledger.record_outcome(attempt_id, filled(a_fill("c1", "7", "110")), at(9))
 
         after = lot_of(ledger, lot.position_id)
-        assert (after.size, after.reserved_size) == (5, 5)
+        assert (after.size, after.reserved_size) == (Decimal(5), Decimal(5))
 
     with_ledger(test)
 
@@ -253,7 +263,7 @@ def test_a_provisional_fill_is_replaced_by_the_venues_record() -> None:
         record = a_fill("sig:0", "10", "100", "0.5")
         assert await ledger.record_outcome("att_ord_1_1", filled(record), at(4)) == ("sig:0",)
         lot = lot_of(ledger, position_id)
-        assert (lot.size, lot.entry_price, lot.fees_usd) == (10, 100, Decimal("0.5"))
+        assert (lot.size, lot.entry_price, lot.fees_usd) == (Decimal(10), Decimal(100), Decimal("0.5"))
         view = ledger.order("ord_1")
         assert view is not None
         assert [item.fill for item in view.fills] == [record]
@@ -305,7 +315,12 @@ def test_a_fork_takes_a_fill_back() -> None:
         order = order_of(ledger, "ord_1")
         assert (order.status, order.filled_by, order.position_id) == (OrderStatus.UNKNOWN, None, None)
         gone = lot_of(ledger, lot.position_id)
-        assert (gone.status, gone.size, gone.realized_pnl_usd, gone.fees_usd) == (PositionStatus.CLOSED, 0, 0, 0)
+        assert (gone.status, gone.size, gone.realized_pnl_usd, gone.fees_usd) == (
+            PositionStatus.CLOSED,
+            Decimal(0),
+            Decimal(0),
+            Decimal(0),
+        )
         assert [view.order.order_id for view in ledger.open_orders()] == ["ord_1"]
         assert any(event.kind == "order_status" and "reason" in event.data for event in ledger.events())
 
@@ -348,7 +363,7 @@ def test_a_fill_that_comes_back_opens_the_same_lot() -> None:
         await finish_filled(ledger, "ord_1")
 
         back = lot_of(ledger, lot.position_id)
-        assert (back.size, back.entry_price, back.closed_at) == (10, 104, None)
+        assert (back.size, back.entry_price, back.closed_at) == (Decimal(10), Decimal(104), None)
         assert kinds(ledger).count("position_opened") == 2
 
     with_ledger(test)
@@ -390,7 +405,7 @@ def test_a_fork_under_a_close_gives_the_size_back_and_reserves_it() -> None:
         await ledger.record_outcome(attempt_id, FORKED, at(6))
 
         after = lot_of(ledger, lot.position_id)
-        assert (after.size, after.reserved_size, after.realized_pnl_usd) == (10, 4, 0)
+        assert (after.size, after.reserved_size, after.realized_pnl_usd) == (Decimal(10), Decimal(4), Decimal(0))
         with pytest.raises(OverReserved):
             await ledger.create_order(new_close("ord_3", {lot.position_id: "7"}))
 
