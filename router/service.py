@@ -33,7 +33,7 @@ __all__ = ["Service", "ServiceError", "build_cluster", "build_service"]
 log = logging.getLogger(__name__)
 
 LAMPORTS_PER_SOL = 1_000_000_000
-# Solana's own pace; an embedded cluster says its own.
+# Solana's own pace; a localnet's is a setting.
 SLOT_SECONDS = 0.4
 EXPLORER_URLS = {
     Network.MAINNET: "https://explorer.solana.com/tx/{signature}",
@@ -220,8 +220,7 @@ def _signer(settings: Settings, localnet: LocalnetHost | None) -> Signer | None:
 
 
 def _engine_settings(settings: Settings) -> EngineSettings:
-    embedded = settings.embedded_cluster
-    slot_s = settings.localnet_slot_ms / 1000 if embedded else SLOT_SECONDS
+    slot_s = settings.localnet_slot_ms / 1000 if settings.network is Network.LOCALNET else SLOT_SECONDS
     unproven = timedelta(seconds=settings.slot_patience * slot_s)
     return EngineSettings(
         chain=settings.chain,

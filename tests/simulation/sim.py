@@ -1,0 +1,285 @@
+"""A day at the desk on virtual time: an engine, the Drift adapter, a localnet, and a wire that cannot be trusted.
+
+Everything is real but the clock and the network: the ledger is SQLite on disk, transactions are signed and run in the
+Solana runtime, the venue keeps its own book. One seed decides orders, faults and restarts, and repeats them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from providers import registry
+from providers.base.clock import VirtualClock
+from providers.base.protocol import Provider
+from providers.base.types import OrderKind, Side
+from providers.solana.cluster import SolanaCluster, SolanaSettings
+from providers.solana.signer import KeypairSigner
+from router.engine.context import EngineContext, EngineSettings
+from router.engine.engine import Engine
+from router.engine.plan import Patience
+from router.engine.requests import CloseRequest, OpenRequest, Refusal
+from router.ledger.records import AttemptState, OrderStatus, OrderView, PositionStatus
+from router.ledger.sqlite import SqliteLedger
+from router.localnet.cluster import Cluster, ClusterConfig
+from router.localnet.drift.model import DriftModel
+from router.localnet.faults import Fault, FaultKind, WireFaults
+from router.localnet.transport import InProcessTransport
+from router.localnet.venue import start_venue
+from router.localnet.world import World, WorldKeys, build_world
+
+__all__ = ["Desk", "Report", "simulate"]
+
+SLOT_S = 0.4
+SETTINGS = EngineSettings(
+    chain=("drift",),
+    patience=Patience(
+        unproven=timedelta(seconds=5),
+        resting=timedelta(seconds=15),
+        fence=timedelta(seconds=3),
+        cancel=timedelta(seconds=3),
+    ),
+    settle_interval_s=SLOT_S,
+    reclaim_interval_s=40.0,
+)
+# What may go wrong while bytes that can move money are on the wire.
+SEND_FAULTS: tuple[FaultKind, ...] = (
+    "lost_after",
+    "dropped_before",
+    "cut_after",
+    "cut_before",
+    "http_503_after",
+    "http_503_before",
+    "http_429",
+    "html",
+    "null",
+    "wrong_id",
+    "truncated",
+    "unknown_code",
+    "internal_error",
+    "landed_late",
+    "lost_then_late",
+    "refused",
+)
+READ_FAULTS: tuple[FaultKind, ...] = (
+    "http_429",
+    "html",
+    "null",
+    "wrong_id",
+    "truncated",
+    "unknown_code",
+    "cut_before",
+    "dropped_before",
+    "stale",
+    "behind",
+    "refused",
+)
+READS = ("getTransaction", "getMultipleAccounts", "simulateTransaction", "getLatestBlockhash", "getBlockHeight")
+
+
+class Report(Counter[str]):
+    """What happened, by kind."""
+
+    def text(self) -> str:
+        """Return it in one line."""
+        return ", ".join(f"{kind} {count}" for kind, count in sorted(self.items()))
+
+
+class Desk:
+    """The router's side, which can be crashed, and the world's side, which goes on."""
+
+    def __init__(self, seed: int, path: Path, *, nodes: int = 1) -> None:
+        self.random = random.Random(seed)
+        self.clock = VirtualClock(seed)
+        self.chain = Cluster(self.clock, ClusterConfig(slot_time_ms=int(SLOT_S * 1000)))
+        self.chain.register(DriftModel())
+        self.world: World = build_world(self.chain, keys=WorldKeys())
+        self.controls = start_venue(self.chain, self.world)
+        self.faults = WireFaults(self.clock)
+        self.nodes = nodes
+        self.path = path
+        self.report = Report()
+        self.ledger: SqliteLedger
+        self.engine: Engine
+        self.drift: Provider
+        self._keys = 0
+
+    async def start(self) -> None:
+        """Begin to produce slots, then start the router."""
+        await self.chain.start()
+        await self.clock.sleep(SLOT_S * 3)
+        await self.boot()
+
+    async def boot(self) -> None:
+        """Start a router on the ledger as it is."""
+        transports = [
+            InProcessTransport(self.chain, self.clock, name=f"node{index}", faults=self.faults, latency_s=0.05)
+            for index in range(self.nodes)
+        ]
+        solana = SolanaCluster.of_transports(
+            transports, KeypairSigner(bytes(self.world.trader)), self.clock, SolanaSettings()
+        )
+        self.drift = registry.load("drift")(solana, {})
+        self.ledger = SqliteLedger.open(self.path, self.clock, writer="inline")
+        self.engine = Engine(
+            EngineContext(
+                ledger=self.ledger,
+                providers={"drift": self.drift},
+                lock=solana.lock,
+                clock=self.clock,
+                settings=SETTINGS,
+            )
+        )
+        await self.engine.start()
+
+    async def crash(self) -> None:
+        """Kill the router and start it anew: whatever it was doing stops at an await."""
+        await self.stop()
+        self.report["restart"] += 1
+        await self.clock.sleep(self.random.choice([0.0, 0.4, 5.0, 30.0]))
+        await self.boot()
+
+    async def stop(self) -> None:
+        """Kill the router."""
+        await self.engine.aclose()
+        await self.ledger.aclose()
+
+    # -- what the caller does ------------------------------------------------------------------------------------
+
+    async def act(self) -> None:
+        """Place one random order: mostly opens while little is open, closes otherwise."""
+        lots, _ = self.ledger.positions(limit=100, status=PositionStatus.OPEN)
+        free = [lot for lot in lots if lot.size > lot.reserved_size]
+        self._keys += 1
+        try:
+            if free and self.random.random() < 0.25 + 0.05 * len(free):
+                lot = self.random.choice(free)
+                await self.engine.close(
+                    CloseRequest(
+                        caller="sim",
+                        key=f"key-{self._keys}",
+                        client_order_id=None,
+                        fingerprint=f"body-{self._keys}",
+                        position_id=lot.position_id,
+                        fraction=self.random.choice([None, Decimal("0.5"), Decimal("0.25")]),
+                        slippage_bps=200,
+                        ttl_s=self.random.choice([10, 60, 90]),
+                    )
+                )
+            else:
+                await self.engine.open(
+                    OpenRequest(
+                        caller="sim",
+                        key=f"key-{self._keys}",
+                        client_order_id=None,
+                        fingerprint=f"body-{self._keys}",
+                        market=self.random.choice(["SOL-PERP", "BTC-PERP"]),
+                        side=self.random.choice([Side.LONG, Side.LONG, Side.SHORT]),
+                        size_usd=Decimal(self.random.randint(50, 400)),
+                        leverage=Decimal(2),
+                        slippage_bps=self.random.choice([0, 50, 200]),
+                        ttl_s=self.random.choice([5, 30, 60, 90]),
+                    )
+                )
+            self.report["order"] += 1
+        except Refusal as e:
+            self.report[f"refused:{e.code}"] += 1
+
+    def break_something(self) -> None:
+        """Set one random fault on the wire."""
+        if self.random.random() < 0.6:
+            method, kind = "sendTransaction", self.random.choice(SEND_FAULTS)
+        else:
+            method, kind = self.random.choice(READS), self.random.choice(READ_FAULTS)
+        self.report[f"fault:{kind}"] += 1
+        self.faults.add(
+            Fault(
+                kind=kind,
+                method=method,
+                count=self.random.choice([1, 1, 2, 5]),
+                slots=self.random.choice([2, 10, 20, 40]),
+                unexecuted=self.random.random() < 0.5,
+            )
+        )
+
+    # -- what must hold ------------------------------------------------------------------------------------------
+
+    async def settle(self) -> None:
+        """Let every order end and every outcome become final, on a wire that works again."""
+        self.faults.clear()
+        for _ in range(120):
+            if not self.ledger.open_orders():
+                break
+            await self.clock.sleep(5)
+        await self.clock.sleep(SLOT_S * 400)
+
+    def check(self) -> None:
+        """Hold ledger and venue against the promise."""
+        views = self.views()
+        for view in views:
+            self._check_order(view)
+            self.report[f"{view.order.kind.value}:{view.order.status.value}"] += 1
+        for market in ("SOL-PERP", "BTC-PERP"):
+            booked = self.booked(market)
+            held = self.controls.position(self.world.trader_account, market)
+            assert booked == held, f"{market}: the ledger holds {booked}, the venue {held}"
+
+    def views(self) -> list[OrderView]:
+        """Return every order of the ledger."""
+        views: list[OrderView] = []
+        cursor: str | None = None
+        while True:
+            page, cursor = self.ledger.orders(limit=100, cursor=cursor)
+            views += page
+            if cursor is None:
+                return views
+
+    def booked(self, market: str) -> Decimal:
+        """Return what the ledger believes to hold, shorts negative."""
+        total, cursor = Decimal(0), None
+        while True:
+            lots, cursor = self.ledger.positions(limit=100, cursor=cursor, market=market)
+            total += sum((lot.size if lot.side is Side.LONG else -lot.size for lot in lots), Decimal(0))
+            if cursor is None:
+                return total
+
+    def _check_order(self, view: OrderView) -> None:
+        order = view.order
+        assert order.status.final, f"{order.order_id} never ended: {order.status}"
+        filled = {a.attempt_id for a in view.attempts if a.state in {AttemptState.FILLED, AttemptState.PARTIALLY_FILLED}}
+        assert len(filled) <= 1, f"{order.order_id} filled twice"
+        assert {fill.attempt_id for fill in view.fills} <= filled
+        has_fill = order.status in {OrderStatus.FILLED, OrderStatus.PARTIALLY_FILLED}
+        assert has_fill == bool(view.fills), f"{order.order_id} is {order.status} with {len(view.fills)} fills"
+        if order.kind is OrderKind.OPEN and order.size is not None:
+            assert sum((f.fill.size for f in view.fills), Decimal(0)) <= order.size
+
+
+async def simulate(seed: int, orders: int, path: Path) -> Report:
+    """Run `orders` orders with faults and restarts, and hold the end against the promise.
+
+    Raises:
+        AssertionError: the promise is broken; the seed repeats it.
+    """
+    desk = Desk(seed, path, nodes=1 + seed % 2)
+    await desk.start()
+    try:
+        for _ in range(orders):
+            await desk.act()
+            if desk.random.random() < 0.5:
+                desk.break_something()
+            await desk.clock.sleep(desk.random.choice([0.0, 0.1, 0.5, 1.0, 3.0]))
+            if desk.random.random() < 0.03:
+                await desk.crash()
+            if desk.random.random() < 0.02:
+                desk.faults.clear()
+        await asyncio.wait_for(desk.settle(), timeout=36_000)
+        desk.check()
+    finally:
+        await desk.stop()
+        await desk.chain.aclose()
+    return desk.report
