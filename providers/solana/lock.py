@@ -115,6 +115,22 @@ class SolanaOrderLock:
         """Whether the submission can never land any more, shown at `finalized`, whatever became of it before."""
         return await self._proofs.expired(submission)
 
+    async def shortage(self) -> str | None:
+        """Say what the wallet is short of for an open with its lock and the reserve; null when nothing, or no key.
+
+        Raises:
+            ConnectionFailed: no node answers; nothing is known then.
+        """
+        if self._signer is None:
+            return None
+        at = await self._pool.accounts([self._signer.public_key])
+        wallet = at.accounts[0]
+        lamports = 0 if wallet is None else wallet.lamports
+        needed = self._settings.sol_reserve_lamports + await self._pool.minimum_balance(0)
+        if lamports > needed:
+            return None
+        return f"the wallet has {lamports} lamports, opens need more than {needed} (reserve and one lock)"
+
     async def landed(self, submission: Submission) -> bool | None:
         """Whether a fence or reclaim landed without error at `finalized`; null while not known."""
         return await self._proofs.landed(submission)
