@@ -15,10 +15,11 @@ import pybase64
 
 from providers.base.errors import BadAnswer
 
-__all__ = ["LogTrace", "data_of", "trace"]
+__all__ = ["LogTrace", "data_of", "printed_by", "trace"]
 
 _RUNTIME = re.compile(r"Program ([1-9A-HJ-NP-Za-km-z]{32,44}) (?:(invoke) \[(\d+)\]|(success)|(failed): .*)", re.DOTALL)
 _DATA = "Program data: "
+_TEXT = "Program log: "
 _TRUNCATED = "Log truncated"
 # Precompiles run outside the machine that writes logs.
 _SILENT = frozenset(
@@ -100,6 +101,29 @@ def data_of(lines: Sequence[str], program_id: str) -> tuple[bytes, ...]:
         elif stack and stack[-1] == match[1]:
             stack.pop()
     return tuple(payloads)
+
+
+def printed_by(lines: Sequence[str], program_id: str) -> tuple[str, ...]:
+    """Return the lines that `program_id` itself printed, in order, without saying whether as text or as data.
+
+    Some programs print their events as base64 text (`Program log: `) rather than as data; both prefixes are taken off.
+    """
+    stack: list[str] = []
+    printed: list[str] = []
+    for line in lines:
+        prefix = next((each for each in (_DATA, _TEXT) if line.startswith(each)), None)
+        if prefix is not None:
+            if stack and stack[-1] == program_id:
+                printed.append(line.removeprefix(prefix))
+            continue
+        match = _RUNTIME.fullmatch(line)
+        if match is None:
+            continue
+        if match[2]:
+            stack.append(match[1])
+        elif stack and stack[-1] == match[1]:
+            stack.pop()
+    return tuple(printed)
 
 
 def _decode(field: str) -> bytes:
