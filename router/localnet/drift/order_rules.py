@@ -26,6 +26,7 @@ __all__ = [
     "market_takes_orders",
     "must_be_triggered",
     "order_price",
+    "price_at",
     "quote_for_maker",
     "rests_below_step",
     "risk_increasing",
@@ -165,38 +166,49 @@ def _default_auction(params: OrderParams, oracle: int) -> tuple[int, int]:
     return oracle, (min(limit, beyond) if step > 0 else max(limit, beyond))
 
 
-def _auction_price(run: Execution, order: Order, slot: int, tick: int, oracle_price: int | None) -> int:
+def _auction_price(order: Order, slot: int, tick: int, oracle_price: int) -> int:
     start, end = order.auction_start_price, order.auction_end_price
     elapsed = min(slot - order.slot, order.auction_duration)
     price = end if order.auction_duration == 0 else start + div((end - start) * elapsed, order.auction_duration)
     if order.order_type == OrderType.ORACLE:
-        if oracle_price is None:
-            raise run.refuse("OracleNotFound")
         price = max(oracle_price + price, tick)
     return standardize_price(price, tick, order.direction)
 
 
-def limit_price(run: Execution, order: Order, oracle_price: int | None, slot: int, tick: int) -> int | None:
-    """Return the price that the order stands at now: in its auction, off the oracle, or its limit; null for none.
+def _runs(order: Order, slot: int) -> bool:
+    """Whether the order's price is its auction's."""
+    priced = order.auction_start_price or order.auction_end_price
+    return bool(priced) and not auction_complete(order.slot, order.auction_duration, slot)
 
-    Raises:
-        ModelRefusal: the price hangs on an oracle that is not valid.
-    """
-    running = not auction_complete(order.slot, order.auction_duration, slot)
-    if running and (order.auction_start_price or order.auction_end_price):
-        return _auction_price(run, order, slot, tick, oracle_price)
+
+def price_at(order: Order, oracle_price: int, slot: int, tick: int) -> int | None:
+    """Return the price that the order stands at: in its auction, off the oracle, or its limit; null for none."""
+    if _runs(order, slot):
+        return _auction_price(order, slot, tick, oracle_price)
     if order.oracle_price_offset:
-        if oracle_price is None:
-            raise run.refuse("OracleNotFound")
         price = max(oracle_price + order.oracle_price_offset, tick)
         return standardize_price(price, tick, order.direction)
     return order.price or None
 
 
+def limit_price(run: Execution, order: Order, oracle_price: int | None, slot: int, tick: int) -> int | None:
+    """Return `price_at` with an oracle that may not be valid.
+
+    Raises:
+        ModelRefusal: the price hangs on the oracle, and it is not.
+    """
+    by_oracle = order.order_type == OrderType.ORACLE if _runs(order, slot) else bool(order.oracle_price_offset)
+    if oracle_price is None and by_oracle:
+        raise run.refuse("OracleNotFound")
+    return price_at(order, oracle_price or 0, slot, tick)
+
+
 def auction_end_limit(run: Execution, order: Order, oracle_price: int | None, slot: int, tick: int) -> int | None:
     """Return the price of an order that takes as it is placed: the end of its auction, where it has one."""
     if order.auction_duration:
-        return _auction_price(run, order, order.slot + order.auction_duration, tick, oracle_price)
+        if oracle_price is None and order.order_type == OrderType.ORACLE:
+            raise run.refuse("OracleNotFound")
+        return _auction_price(order, order.slot + order.auction_duration, tick, oracle_price or 0)
     return limit_price(run, order, oracle_price, slot, tick)
 
 

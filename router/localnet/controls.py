@@ -1,0 +1,384 @@
+"""What a test or a person may change in the world while it runs: `localnet_*` methods.
+
+Prices, caps, pauses and account states are changed by editing account bytes, so they hold on the model of the program
+and on the real one alike; only `localnet_halt` is emulated, by the model. Edits count from the next transaction on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Literal, Protocol, TypeVar
+
+import msgspec
+from solders.account import Account
+from solders.pubkey import Pubkey
+
+from router.localnet.actors import ActorCluster, Keeper, OraclePublisher
+from router.localnet.drift.enums import BalanceType, ExchangeStatus, MarketStatus, PerpOperation, UserStatus
+from router.localnet.drift.genesis import INTEREST_ONE, account_data, scaled_deposit, settle_prices
+from router.localnet.drift.layouts import State, User
+from router.localnet.drift.market_layouts import PerpMarket, SpotMarket
+from router.localnet.drift.model import halt_marker
+from router.localnet.drift.spot import token_amount as scaled_tokens
+from router.localnet.oracle import PythPrice, read_price, with_price
+from router.localnet.rpc import Control
+from router.localnet.spl import rent_exempt, token_amount, with_token_amount
+from router.localnet.wire import Json
+from router.localnet.world import World
+
+__all__ = ["ControlCluster", "Controls", "run_world"]
+
+_DISCRIMINATOR = 8
+_BASE, _PRICE, _USDC = 10**9, 10**6, 10**6
+
+Account_ = TypeVar("Account_", State, User, PerpMarket, SpotMarket)
+P = TypeVar("P", bound=msgspec.Struct)
+
+_EXCHANGE_PAUSES = {
+    "exchange": ExchangeStatus.ALL,
+    "deposits": ExchangeStatus.DEPOSIT,
+    "withdrawals": ExchangeStatus.WITHDRAW,
+    "amm": ExchangeStatus.AMM,
+    "fills": ExchangeStatus.FILL,
+    "funding": ExchangeStatus.FUNDING,
+    "settle_pnl": ExchangeStatus.SETTLE_PNL,
+}
+_MARKET_PAUSES = {
+    "market_funding": PerpOperation.UPDATE_FUNDING,
+    "market_amm": PerpOperation.AMM_FILL,
+    "market_fills": PerpOperation.FILL,
+    "market_settle_pnl": PerpOperation.SETTLE_PNL,
+}
+
+
+class ControlCluster(ActorCluster, Protocol):
+    """What the controls need of a cluster."""
+
+    def set_account(self, pubkey: Pubkey, account: Account | None, /) -> None:
+        """Write an account, or close it with null."""
+        ...
+
+    def on_slot(self, callback: Callable[[int], None], /) -> None:
+        """Have `callback` called with each new slot."""
+        ...
+
+    def register_control(self, name: str, handler: Control, /) -> None:
+        """Add a `localnet_*` method."""
+        ...
+
+
+class Controls:
+    """The world's controls, for tests in the same process; `register` puts them on the wire.
+
+    Args:
+        cluster: where the world is.
+        world: its addresses.
+        oracles: who keeps prices fresh.
+        keeper: who fills orders.
+    """
+
+    def __init__(self, cluster: ControlCluster, world: World, oracles: OraclePublisher, keeper: Keeper) -> None:
+        self.cluster = cluster
+        self.world = world
+        self.oracles = oracles
+        self.keeper = keeper
+
+    # Prices
+
+    def set_oracle_price(self, market: str, price: Decimal, *, amm_follows: bool = True) -> None:
+        """Set an oracle's price in dollars.
+
+        By default the AMM follows at once: its peg is set so that the middle of its spread is the new price, and the
+        averages stand there as if for an hour. (The program of this world never moves the peg by itself.) Without
+        that, oracle and AMM are apart, as they are in a jump of the market.
+        """
+        place = self.world.market(market)
+        account = self._account(place.oracle)
+        quote = read_price(account)
+        confidence = price * quote.confidence / quote.price
+        self.cluster.set_account(
+            place.oracle, with_price(account, PythPrice(price=price, confidence=confidence, slot=self.cluster.slot))
+        )
+        if amm_follows:
+            scaled = int(price * _PRICE)
+            self._edit(PerpMarket, place.address, lambda perp: settle_prices(perp, scaled, self.cluster.unix_timestamp))
+
+    def freeze_oracle(self, market: str, *, frozen: bool = True) -> None:
+        """Stop publishing a market's price: beyond 10 slots the program's AMM fills nothing, without any error."""
+        oracle = self.world.market(market).oracle
+        if frozen:
+            self.oracles.frozen.add(oracle)
+        else:
+            self.oracles.frozen.discard(oracle)
+
+    def set_oracle_confidence(self, market: str, confidence: Decimal) -> None:
+        """Set the half width of an oracle's confidence interval in dollars; beyond 2 % the AMM fills nothing."""
+        oracle = self.world.market(market).oracle
+        account = self._account(oracle)
+        quote = msgspec.structs.replace(read_price(account), confidence=confidence, slot=self.cluster.slot)
+        self.cluster.set_account(oracle, with_price(account, quote))
+
+    # Exchange and markets
+
+    def pause(self, what: str, market: str | None = None, *, paused: bool = True) -> None:
+        """Pause something, or let it go on.
+
+        Args:
+            what: `exchange`, `deposits`, `withdrawals`, `amm`, `fills`, `funding`, `settle_pnl`; of one market:
+                `market_fills`, `market_amm`, `market_funding`, `market_settle_pnl`.
+            market: symbol, for the last four.
+            paused: false to let it go on.
+
+        Raises:
+            ValueError: there is nothing of that name.
+        """
+        if what in _EXCHANGE_PAUSES:
+            flag = int(_EXCHANGE_PAUSES[what])
+
+            def edit_state(state: State) -> None:
+                state.exchange_status = state.exchange_status | flag if paused else state.exchange_status & ~flag
+
+            self._edit(State, self.world.state, edit_state)
+        elif what in _MARKET_PAUSES and market is not None:
+            bit = int(_MARKET_PAUSES[what])
+
+            def edit_market(perp: PerpMarket) -> None:
+                perp.paused_operations = perp.paused_operations | bit if paused else perp.paused_operations & ~bit
+
+            self._edit(PerpMarket, self.world.market(market).address, edit_market)
+        else:
+            names = ", ".join([*_EXCHANGE_PAUSES, *_MARKET_PAUSES])
+            raise ValueError(f"cannot pause {what!r}; one of {names} (the market_ ones with a market)")
+
+    def set_market_status(self, market: str, status: MarketStatus, *, expires_in_s: int | None = None) -> None:
+        """Set a market's status, and when it expires (seconds from now on the chain's clock; null for never)."""
+        expiry = 0 if expires_in_s is None else self.cluster.unix_timestamp + expires_in_s
+
+        def edit(perp: PerpMarket) -> None:
+            perp.status, perp.expiry_ts = status, expiry
+
+        self._edit(PerpMarket, self.world.market(market).address, edit)
+
+    def set_open_interest_cap(self, market: str, base: Decimal) -> None:
+        """Set the most base (in whole units of it) that all longs, or all shorts, may hold; 0 for no cap."""
+
+        def edit(perp: PerpMarket) -> None:
+            perp.amm.max_open_interest = int(base * _BASE)
+
+        self._edit(PerpMarket, self.world.market(market).address, edit)
+
+    def set_auction(self, slots: int) -> None:
+        """Set how long orders have to wait before the AMM fills them: 0 here at first, 10 on a fresh exchange."""
+
+        def edit(state: State) -> None:
+            state.min_perp_auction_duration = slots
+
+        self._edit(State, self.world.state, edit)
+
+    def halt(self, *, on: bool = True) -> None:
+        """Have the model answer every instruction with 101; its accounts stay as they are. Emulated: model only."""
+        marker = halt_marker(self.world.program_id)
+        account = Account(rent_exempt(0), b"", self.world.program_id) if on else None
+        self.cluster.set_account(marker, account)
+
+    def set_deposit_cap(self, usd: Decimal) -> None:
+        """Set the most USDC that all deposits together may hold; 0 for no cap."""
+
+        def edit(spot: SpotMarket) -> None:
+            spot.max_token_deposits = int(usd * _USDC)
+
+        self._edit(SpotMarket, self.world.spot_market, edit)
+
+    # Accounts
+
+    def set_user_reduce_only(self, *, on: bool = True) -> None:
+        """Let the trader's account only reduce."""
+
+        def edit(user: User) -> None:
+            user.status = user.status | UserStatus.REDUCE_ONLY if on else user.status & ~UserStatus.REDUCE_ONLY
+
+        self._edit(User, self.world.trader_account.user, edit)
+
+    def set_collateral(self, usd: Decimal) -> None:
+        """Set the trader's USDC deposit (a borrow is forgotten); vault and market sums follow, open positions stay."""
+        spot = self._read(SpotMarket, self.world.spot_market)
+        user = self._read(User, self.world.trader_account.user)
+        holding, wanted, held = user.spot_positions[0], int(usd * _USDC), 0
+        if holding.balance_type == BalanceType.DEPOSIT:
+            held = scaled_tokens(spot, holding.scaled_balance, BalanceType.DEPOSIT)
+            spot.deposit_balance -= holding.scaled_balance
+        else:
+            spot.borrow_balance -= holding.scaled_balance
+        holding.balance_type = BalanceType.DEPOSIT
+        holding.scaled_balance = scaled_deposit(wanted) * INTEREST_ONE // spot.cumulative_deposit_interest
+        spot.deposit_balance += holding.scaled_balance
+        self._write(self.world.spot_market, spot)
+        self._write(self.world.trader_account.user, user)
+        vault = self._account(self.world.spot_vault)
+        amount = max(token_amount(bytes(vault.data)) + wanted - held, 0)
+        self.cluster.set_account(self.world.spot_vault, with_token_amount(vault, amount))
+
+    def withdraw_collateral(self, usd: Decimal) -> None:
+        """Take USDC out of the trader's deposit, past every margin check (down to nothing)."""
+        spot = self._read(SpotMarket, self.world.spot_market)
+        holding = self._read(User, self.world.trader_account.user).spot_positions[0]
+        held = Decimal(scaled_tokens(spot, holding.scaled_balance, holding.balance_type)) / _USDC
+        self.set_collateral(max(held - usd, Decimal(0)))
+
+    def run_keeper(self, *, running: bool = True) -> None:
+        """Let the keeper work, or stand still."""
+        self.keeper.running = running
+
+    # Bytes
+
+    def _account(self, key: Pubkey) -> Account:
+        account = self.cluster.account(key)
+        if account is None:
+            raise ValueError(f"{key} is not there")
+        return account
+
+    def _read(self, layout: type[Account_], key: Pubkey) -> Account_:
+        return layout.decode(bytes(self._account(key).data), _DISCRIMINATOR)
+
+    def _write(self, key: Pubkey, content: State | User | PerpMarket | SpotMarket) -> None:
+        account = self._account(key)
+        self.cluster.set_account(key, Account(account.lamports, account_data(content), account.owner))
+
+    def _edit(self, layout: type[Account_], key: Pubkey, change: Callable[[Account_], None]) -> None:
+        content = self._read(layout, key)
+        change(content)
+        self._write(key, content)
+
+    # The wire
+
+    def register(self) -> None:
+        """Put the controls on the wire."""
+        add = self._add
+        add("localnet_setOraclePrice", _OraclePrice, self._on_oracle_price)
+        add("localnet_freezeOracle", _Freeze, lambda each: self.freeze_oracle(each.market, frozen=each.frozen))
+        add(
+            "localnet_setOracleConfidence",
+            _Confidence,
+            lambda each: self.set_oracle_confidence(each.market, each.confidence),
+        )
+        add("localnet_setOpenInterestCap", _Cap, lambda each: self.set_open_interest_cap(each.market, each.base))
+        add("localnet_setDepositCap", _Usd, lambda each: self.set_deposit_cap(each.usd))
+        add("localnet_pause", _Pause, lambda each: self.pause(each.what, each.market, paused=each.paused))
+        add("localnet_setMarketStatus", _Status, self._on_market_status)
+        add("localnet_setAuction", _Auction, lambda each: self.set_auction(each.slots))
+        add("localnet_halt", _Switch, lambda each: self.halt(on=each.on))
+        add("localnet_setUserReduceOnly", _Switch, lambda each: self.set_user_reduce_only(on=each.on))
+        add("localnet_setCollateral", _Usd, lambda each: self.set_collateral(each.usd))
+        add("localnet_withdrawCollateral", _Usd, lambda each: self.withdraw_collateral(each.usd))
+        add("localnet_keeper", _Running, lambda each: self.run_keeper(running=each.running))
+        self.cluster.register_control("localnet_world", lambda _: self.describe())
+
+    def describe(self) -> dict[str, Json]:
+        """Return the world's addresses."""
+        world = self.world
+        return {
+            "programId": str(world.program_id),
+            "state": str(world.state),
+            "usdcMint": str(world.usdc_mint),
+            "trader": str(world.trader.pubkey()),
+            "maker": str(world.maker.wallet.pubkey()),
+            "keeper": str(world.keeper.wallet.pubkey()),
+            "markets": {
+                market.terms.symbol: {"address": str(market.address), "oracle": str(market.oracle)}
+                for market in world.markets
+            },
+        }
+
+    def _add(self, name: str, kind: type[P], act: Callable[[P], None]) -> None:
+        decoder = msgspec.json.Decoder(kind)
+
+        def handler(body: bytes) -> Json:
+            try:
+                act(decoder.decode(body))
+            except KeyError as error:
+                raise ValueError(f"no market {error}") from None
+            return True
+
+        self.cluster.register_control(name, handler)
+
+    def _on_oracle_price(self, each: _OraclePrice) -> None:
+        if each.price <= 0:
+            raise ValueError("a price is positive")
+        self.set_oracle_price(each.market, each.price, amm_follows=each.amm_follows)
+
+    def _on_market_status(self, each: _Status) -> None:
+        self.set_market_status(each.market, _STATUS[each.status], expires_in_s=each.expires_in_s)
+
+
+class _Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Parameters of a control."""
+
+
+class _OraclePrice(_Params, frozen=True, kw_only=True):
+    market: str
+    price: Decimal
+    amm_follows: bool = True
+
+
+class _Freeze(_Params, frozen=True, kw_only=True):
+    market: str
+    frozen: bool = True
+
+
+class _Confidence(_Params, frozen=True, kw_only=True):
+    market: str
+    confidence: Decimal
+
+
+class _Cap(_Params, frozen=True, kw_only=True):
+    market: str
+    base: Decimal
+
+
+class _Usd(_Params, frozen=True, kw_only=True):
+    usd: Decimal
+
+
+class _Pause(_Params, frozen=True, kw_only=True):
+    what: str
+    market: str | None = None
+    paused: bool = True
+
+
+_StatusName = Literal["initialized", "active", "reduce_only", "settlement", "delisted"]
+_STATUS: dict[_StatusName, MarketStatus] = {
+    "initialized": MarketStatus.INITIALIZED,
+    "active": MarketStatus.ACTIVE,
+    "reduce_only": MarketStatus.REDUCE_ONLY,
+    "settlement": MarketStatus.SETTLEMENT,
+    "delisted": MarketStatus.DELISTED,
+}
+
+
+class _Status(_Params, frozen=True, kw_only=True):
+    market: str
+    status: _StatusName
+    expires_in_s: int | None = None
+
+
+class _Auction(_Params, frozen=True, kw_only=True):
+    slots: int
+
+
+class _Switch(_Params, frozen=True, kw_only=True):
+    on: bool = True
+
+
+class _Running(_Params, frozen=True, kw_only=True):
+    running: bool = True
+
+
+def run_world(cluster: ControlCluster, world: World) -> Controls:
+    """Set the oracles' publisher and the keeper to work on the cluster's slots, and register the controls."""
+    oracles, keeper = OraclePublisher(cluster, world), Keeper(cluster, world)
+    cluster.on_slot(oracles.on_slot)
+    cluster.on_slot(keeper.on_slot)
+    controls = Controls(cluster, world, oracles, keeper)
+    controls.register()
+    return controls
