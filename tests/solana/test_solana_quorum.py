@@ -61,7 +61,7 @@ def test_a_node_that_runs_ahead_does_not_expire_what_is_still_valid() -> None:
     async def story(world: World) -> None:
         submission = await world.attempt(await world.lock())
 
-        def nothing_ahead(result: Json, params: list[Json]) -> Json:
+        def nothing_ahead(_: Json, params: list[Json]) -> Json:
             slot = max(params[1].get("minContextSlot", 0), world.chain.slot + 400)
             return {"context": {"slot": slot}, "value": [None for _ in params[0]]}
 
