@@ -22,7 +22,7 @@ from solders.transaction import VersionedTransaction
 from router.localnet.accounts import SYSTEM_PROGRAM, AccountStore
 from router.localnet.history import TOKEN_PROGRAM, History, Landed, record, token_mints
 from router.localnet.journal import Entry, Journal, Snapshot, StoredAccount
-from router.localnet.messages import LOOKUP_TABLE_PROGRAM, SLOT_HASHES, LoadFailure, Loaded, load
+from router.localnet.messages import LOOKUP_TABLE_PROGRAM, SLOT_HASHES, Loaded, LoadFailure, load
 from router.localnet.programs import ProgramModel
 from router.localnet.runtime import Run, Runtime
 from router.localnet.timeline import Segment, Timeline

@@ -30,6 +30,7 @@ from router.localnet.bank import (
     faucet_seed,
     signatures_hold,
 )
+from router.localnet.chain_controls import register_chain_controls
 from router.localnet.history import Landed
 from router.localnet.journal import Journal
 from router.localnet.params import WireState
@@ -92,6 +93,7 @@ class Cluster:
             journal=journal,
         )
         self.rpc = RpcServer(self)
+        register_chain_controls(self)
         self._slot_callbacks: list[Callable[[int], None]] = []
         self._scheduled: list[tuple[int, bytes]] = []
         self._task: asyncio.Task[None] | None = None

@@ -34,7 +34,7 @@ _MAX_LOCKS = 64
 _SET_LIMIT, _SET_PRICE = 2, 3
 
 
-class LoadFailure(Exception):  # noqa: N818 - a transaction error of the runtime, not a fault of this program
+class LoadFailure(Exception):
     """The transaction cannot be loaded; it never lands. `err` is the runtime's error in JSON form."""
 
     def __init__(self, err: str | dict[str, int]) -> None:

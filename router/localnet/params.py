@@ -106,6 +106,10 @@ class Params:
         """Whether a parameter was given and is not null."""
         return index < len(self._raw) and bytes(self._raw[index]) != b"null"
 
+    def is_text(self, index: int) -> bool:
+        """Whether a parameter is a string."""
+        return index < len(self._raw) and bytes(self._raw[index]).startswith(b'"')
+
     def text(self, index: int) -> str:
         """Return a string parameter."""
         return self._decode(index, _TEXT)
@@ -137,7 +141,7 @@ class Params:
 
     def encoding_or_config(self, index: int) -> Config:
         """Return the configuration object of a method that also takes a bare encoding."""
-        if self.has(index) and bytes(self._raw[index]).startswith(b'"'):
+        if self.is_text(index):
             return Config(encoding=self.text(index))
         return self.config(index)
 

@@ -12,14 +12,14 @@ from solders.pubkey import Pubkey
 from router.localnet import base58
 from router.localnet.accounts import Version
 from router.localnet.history import TOKEN_2022_PROGRAM, TOKEN_PROGRAM
-from router.localnet.params import Config, DataSlice, Filter, Params, TokenFilter, WireState
+from router.localnet.params import Config, DataSlice, Filter, Memcmp, Params, TokenFilter, WireState
 from router.localnet.rpc_chain import Method, view_of, with_context
 from router.localnet.wire import INVALID_PARAMS, Json, RpcError
 
 if TYPE_CHECKING:
     from router.localnet.cluster import Cluster
 
-__all__ = ["ACCOUNT_METHODS", "encode_account"]
+__all__ = ["ACCOUNT_METHODS", "encode_account", "matches", "token_amount"]
 
 _MAX_KEYS = 100
 _MAX_BASE58_BYTES = 128
@@ -102,7 +102,8 @@ def _get_balance(cluster: Cluster, params: Params, wire: WireState) -> Json:
 def _get_program_accounts(cluster: Cluster, params: Params, wire: WireState) -> Json:
     program, config = params.pubkey(0), params.config(1)
     slot = view_of(cluster, config, wire)
-    found = _matching(cluster.bank.store.owned_by(program, slot), config.filters or [])
+    filters = config.filters or []
+    found = [entry for entry in cluster.bank.store.owned_by(program, slot) if matches(entry[1], filters)]
     listed = _listed(found, config)
     return with_context(slot, listed) if config.with_context else listed
 
@@ -114,22 +115,23 @@ def _listed(found: list[tuple[Pubkey, Version]], config: Config) -> Json:
     ]
 
 
-def _matching(accounts: list[tuple[Pubkey, Version]], filters: list[Filter]) -> list[tuple[Pubkey, Version]]:
+def matches(version: Version, filters: list[Filter]) -> bool:
+    """Whether an account meets every condition; raises `RpcError` for a condition that cannot be read."""
     for condition in filters:
         if condition.data_size is not None:
-            accounts = [entry for entry in accounts if entry[1].size == condition.data_size]
+            if version.size != condition.data_size:
+                return False
         elif condition.memcmp is not None:
-            offset, wanted = condition.memcmp.offset, _memcmp_bytes(condition)
-            accounts = [entry for entry in accounts if _part(entry[1], offset, len(wanted)) == wanted]
+            wanted = _memcmp_bytes(condition.memcmp)
+            if _part(version, condition.memcmp.offset, len(wanted)) != wanted:
+                return False
         else:
             raise RpcError(INVALID_PARAMS, "Invalid params: a filter is memcmp or dataSize.")
-    return accounts
+    return True
 
 
-def _memcmp_bytes(condition: Filter) -> bytes:
-    if condition.memcmp is None:
-        return b""
-    given, encoding = condition.memcmp.bytes, condition.memcmp.encoding
+def _memcmp_bytes(condition: Memcmp) -> bytes:
+    given, encoding = condition.bytes, condition.encoding
     try:
         if isinstance(given, list):
             return bytes(given)
@@ -194,10 +196,10 @@ def token_amount(amount: int, decimals: int) -> Json:
     """Return a token amount in the RPC's four forms; the number with a fraction is the RPC's own, for display."""
     whole, fraction = divmod(amount, 10**decimals)
     text = f"{whole}.{fraction:0{decimals}d}".rstrip("0").rstrip(".") if decimals else str(whole)
-    return {"amount": str(amount), "decimals": decimals, "uiAmount": msgspec_number(text), "uiAmountString": text}
+    return {"amount": str(amount), "decimals": decimals, "uiAmount": _number(text), "uiAmountString": text}
 
 
-def msgspec_number(text: str) -> Json:
+def _number(text: str) -> Json:
     """Return a decimal text as a JSON number, digit by digit."""
     number: Json = msgspec.Raw(text.encode())  # type: ignore[assignment] # raw JSON is JSON # pyright: ignore
     return number

@@ -145,9 +145,11 @@ def _get_signature_statuses(cluster: Cluster, params: Params, wire_state: WireSt
     for signature in signatures:
         _check_signature(signature)
         landed = bank.history.get(signature)
-        if landed is None or landed.slot > processed:
-            statuses.append(None)
-        elif landed.slot < processed - _STATUS_CACHE_SLOTS and not config.search_transaction_history:
+        if (
+            landed is None
+            or landed.slot > processed
+            or (landed.slot < processed - _STATUS_CACHE_SLOTS and not config.search_transaction_history)
+        ):
             statuses.append(None)
         else:
             statuses.append(_status(landed, processed, confirmed, finalized))
