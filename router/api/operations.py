@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final, Literal
 
 import msgspec
@@ -50,11 +49,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     description: str = ""
     body: type[msgspec.Struct] | None = None
-    examples: Mapping[str, Example] = MappingProxyType({})
+    examples: Mapping[str, Example] = {}
     parameters: tuple[Parameter, ...] = ()
     answers: Mapping[int, type[msgspec.Struct] | str]
     problems: tuple[str, ...] = ()
-    statuses: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+    statuses: Mapping[str, tuple[int, ...]] = {}
     public: bool = False
 
 

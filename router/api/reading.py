@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import Final, TypeVar
 
 from litestar import Controller, Response, get, patch
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from router.api.answers import market_answer, order_answer, position_document, provider_answer
 from router.api.context import Api, json_response, read_body
@@ -83,7 +85,7 @@ class Reading(Controller):
             )
         },
     )
-    async def orders(self, request: HttpRequest, api: Api) -> Response[bytes]:
+    async def orders(self, request: HttpRequest, api: NamedDependency[Api]) -> Response[bytes]:
         """Return a page of orders."""
         page = Page(request, OrderStatus)
         views, next_cursor = api.engine.orders(
@@ -108,7 +110,7 @@ class Reading(Controller):
             )
         },
     )
-    async def order(self, request: HttpRequest, api: Api, order_id: str) -> Response[bytes]:
+    async def order(self, request: HttpRequest, api: NamedDependency[Api], order_id: FromPath[str]) -> Response[bytes]:
         """Return one order."""
         parse_query(request.scope["query_string"], frozenset())
         return json_response(order_answer(api.engine.order(order_id), api.engine.explorer_url))
@@ -124,7 +126,7 @@ class Reading(Controller):
             )
         },
     )
-    async def positions(self, request: HttpRequest, api: Api) -> Response[bytes]:
+    async def positions(self, request: HttpRequest, api: NamedDependency[Api]) -> Response[bytes]:
         """Return a page of positions."""
         page = Page(request, PositionStatus)
         answers, next_cursor = await api.engine.positions(
@@ -148,7 +150,9 @@ class Reading(Controller):
             )
         },
     )
-    async def position(self, request: HttpRequest, api: Api, position_id: str) -> Response[bytes]:
+    async def position(
+        self, request: HttpRequest, api: NamedDependency[Api], position_id: FromPath[str]
+    ) -> Response[bytes]:
         """Return one position."""
         parse_query(request.scope["query_string"], frozenset())
         return json_response(position_document(await api.engine.position(position_id)))
@@ -170,7 +174,9 @@ class Reading(Controller):
             )
         },
     )
-    async def protect(self, request: HttpRequest, api: Api, position_id: str) -> Response[bytes]:
+    async def protect(
+        self, request: HttpRequest, api: NamedDependency[Api], position_id: FromPath[str]
+    ) -> Response[bytes]:
         """Refuse protection clearly."""
         body = await read_body(request, ProtectionBody)
         answer = await api.engine.position(position_id)
@@ -194,7 +200,7 @@ class Reading(Controller):
             )
         },
     )
-    async def markets(self, request: HttpRequest, api: Api) -> Response[bytes]:
+    async def markets(self, request: HttpRequest, api: NamedDependency[Api]) -> Response[bytes]:
         """Return every market of the chain."""
         parse_query(request.scope["query_string"], frozenset())
         return json_response(Markets(items=tuple(map(market_answer, await api.engine.markets()))))
@@ -207,7 +213,7 @@ class Reading(Controller):
             )
         },
     )
-    async def providers(self, request: HttpRequest, api: Api) -> Response[bytes]:
+    async def providers(self, request: HttpRequest, api: NamedDependency[Api]) -> Response[bytes]:
         """Return the chain with each venue's state."""
         parse_query(request.scope["query_string"], frozenset())
         return json_response(Providers(items=tuple(map(provider_answer, await api.engine.providers()))))
@@ -224,7 +230,7 @@ class Reading(Controller):
             )
         },
     )
-    async def provider(self, request: HttpRequest, api: Api, name: str) -> Response[bytes]:
+    async def provider(self, request: HttpRequest, api: NamedDependency[Api], name: FromPath[str]) -> Response[bytes]:
         """Return one provider."""
         parse_query(request.scope["query_string"], frozenset())
         listings = await api.engine.providers()

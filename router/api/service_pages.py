@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from litestar import Controller, Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from router.api.context import Api, json_response
 from router.api.operations import Operation, id_parameter
@@ -36,7 +38,7 @@ class ServicePages(Controller):
             )
         },
     )
-    async def ready(self, api: Api) -> Response[bytes]:
+    async def ready(self, api: NamedDependency[Api]) -> Response[bytes]:
         """Answer whether orders can be served now."""
         failing = api.lifecycle.failing(api.engine)
         if failing:
@@ -49,7 +51,7 @@ class ServicePages(Controller):
             "operation": Operation(id="metrics", summary="Prometheus metrics", answers={200: "text/plain"}, public=True)
         },
     )
-    async def metrics(self, api: Api) -> Response[bytes]:
+    async def metrics(self, api: NamedDependency[Api]) -> Response[bytes]:
         """Return every metric."""
         return Response(content=api.metrics.render(), media_type=api.metrics.content_type)
 
@@ -59,7 +61,7 @@ class ServicePages(Controller):
             "operation": Operation(id="schema", summary="This document", answers={200: "application/json"}, public=True)
         },
     )
-    async def schema(self, request: HttpRequest, api: Api) -> Response[bytes]:
+    async def schema(self, request: HttpRequest, api: NamedDependency[Api]) -> Response[bytes]:
         """Return the OpenAPI document."""
         return Response(content=api.schema(request.app), media_type="application/json")
 
@@ -76,7 +78,7 @@ class ServicePages(Controller):
             )
         },
     )
-    async def problem(self, code: str) -> Response[bytes]:
+    async def problem(self, code: FromPath[str]) -> Response[bytes]:
         """Return what is always true of a code."""
         kind = CATALOGUE.get(code)
         if kind is None:

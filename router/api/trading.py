@@ -7,6 +7,8 @@ from typing import Final, NoReturn
 
 import msgspec
 from litestar import Controller, Response, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from router.api.answers import order_answer, quote_document
 from router.api.context import DEFAULT_WAIT_S, MAX_WAIT_S, Api, json_response, order_response, read_body
@@ -69,7 +71,7 @@ class Trading(Controller):
             )
         },
     )
-    async def quote(self, request: HttpRequest, api: Api) -> Response[bytes]:
+    async def quote(self, request: HttpRequest, api: NamedDependency[Api]) -> Response[bytes]:
         """Price an order."""
         body = await read_body(request, QuoteBody)
         api.check_started()
@@ -110,7 +112,7 @@ class Trading(Controller):
             )
         },
     )
-    async def open(self, request: HttpRequest, api: Api) -> Response[bytes]:
+    async def open(self, request: HttpRequest, api: NamedDependency[Api]) -> Response[bytes]:
         """Open a position."""
         body = await read_body(request, OpenBody)
         key = idempotency_key(request.headers.getall("idempotency-key", []))
@@ -173,7 +175,7 @@ class Trading(Controller):
             )
         },
     )
-    async def close(self, request: HttpRequest, api: Api) -> Response[bytes]:
+    async def close(self, request: HttpRequest, api: NamedDependency[Api]) -> Response[bytes]:
         """Close a position, or a part of it."""
         body = await read_body(request, CloseBody)
         key = idempotency_key(request.headers.getall("idempotency-key", []))
@@ -225,7 +227,7 @@ class Trading(Controller):
             )
         },
     )
-    async def cancel(self, request: HttpRequest, api: Api, order_id: str) -> Response[bytes]:
+    async def cancel(self, request: HttpRequest, api: NamedDependency[Api], order_id: FromPath[str]) -> Response[bytes]:
         """End an order by proof."""
         await read_body(request, EmptyBody, may_be_empty=True)
         wanted = _preference(request)
