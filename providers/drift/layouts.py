@@ -6,22 +6,17 @@ Units are the program's: base 1e9, quote and price 1e6, ratios and weights 1e4, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
-from hashlib import sha256
+from typing import Final, Generic, TypeVar
 
 import msgspec
 from solders.pubkey import Pubkey
 
 from providers.base.errors import BadAnswer
-from providers.drift.constants import (
-    MAX_PERP_POSITIONS,
-    MAX_SPOT_POSITIONS,
-    MAX_USER_ORDERS,
-    PERCENTAGE_PRECISION,
-    OrderStatus,
-    UserStatus,
-)
-from providers.drift.fields import DISCRIMINATOR_LENGTH, Layout, Reader, StructReader, read_description
+from providers.drift.constants import PERCENTAGE_PRECISION, OrderStatus, UserStatus
+from providers.solana.idl import Idl
+from providers.solana.layout import AccountLayout, Field, LayoutError, Reader
 
 __all__ = [
     "FeeTier",
@@ -269,47 +264,97 @@ class UserStats(msgspec.Struct, frozen=True):
     if_staked_quote_asset_amount: int
 
 
-def _discriminator(account: str) -> bytes:
-    return sha256(f"account:{account}".encode()).digest()[:DISCRIMINATOR_LENGTH]
+_S = TypeVar("_S", bound=msgspec.Struct)
+
+SIZES: Final = {"State": 992, "User": 4376, "UserStats": 240, "PerpMarket": 1216, "SpotMarket": 776}
+
+# Where the description's spelling differs from ours: it writes digits without an underscore before them.
+_SPELLING: Final = {
+    "last_oracle_price_twap_5min": "last_oracle_price_twap5min",
+    "maker_volume_30d": "maker_volume30d",
+    "taker_volume_30d": "taker_volume30d",
+}
+
+
+class _StateScalars(msgspec.Struct, frozen=True):
+    number_of_markets: int
+    number_of_spot_markets: int
+    min_perp_auction_duration: int
+    exchange_status: int
+
+
+class _UserScalars(msgspec.Struct, frozen=True):
+    authority: Pubkey
+    delegate: Pubkey
+    next_order_id: int
+    max_margin_ratio: int
+    sub_account_id: int
+    status: int
+
+
+class _Slots(Generic[_S]):
+    """An array of slots in an account: those that are all zero are passed over without being read."""
+
+    def __init__(self, layout: AccountLayout, path: str, into: type[_S]) -> None:
+        array = layout.field(path)
+        stride = layout.offset(f"{path}.1") - array.offset
+        fields: dict[str, Field] = {}
+        for name in into.__struct_fields__:
+            where = layout.field(f"{path}.0.{_SPELLING.get(name, name)}")
+            fields[name] = Field(offset=where.offset - array.offset, size=where.size, type=where.type)
+        self._reader = Reader(into, fields, idl=Idl.load("drift"), size=0)
+        self._offsets = range(array.offset, array.offset + array.size, stride)
+        self._stride = stride
+        self._empty = bytes(stride)
+
+    def __call__(self, data: bytes) -> list[_S]:
+        return [
+            self._reader.at(data, offset)
+            for offset in self._offsets
+            if data[offset : offset + self._stride] != self._empty
+        ]
+
+
+def _reader(layout: AccountLayout, into: type[_S], prefixes: Sequence[str] = ("",)) -> Reader[_S]:
+    """Return a reader of the fields of `into`, each below the first of `prefixes` that has it."""
+    return layout.reader({_path(layout, name, prefixes): name for name in into.__struct_fields__}, into)
+
+
+def _path(layout: AccountLayout, name: str, prefixes: Sequence[str]) -> str:
+    spelling = _SPELLING.get(name, name)
+    for prefix in prefixes:
+        try:
+            layout.field(f"{prefix}{spelling}")
+        except LayoutError:
+            continue
+        return f"{prefix}{spelling}"
+    raise LayoutError(f"{layout.name} has no {name}")
 
 
 class _Accounts:
-    """Every reader, built once on first use (the description is parsed once, in about a millisecond)."""
+    """Every reader, built once on first use (a few milliseconds)."""
 
     def __init__(self) -> None:
-        described = read_description("drift")
-        state, user = Layout(described, "State"), Layout(described, "User")
-        stats, perp, spot = (Layout(described, name) for name in ("UserStats", "PerpMarket", "SpotMarket"))
-        self.sizes = {
-            "State": state.size,
-            "User": user.size,
-            "UserStats": stats.size,
-            "PerpMarket": perp.size,
-            "SpotMarket": spot.size,
-        }
-        self.discriminators = {name: _discriminator(name) for name in self.sizes}
-        rails = ("oracleGuardRails.validity.",)
-        self.state = StructReader(State, state, skip=("fee_tiers", "guard_rails"))
-        self.guard_rails = StructReader(GuardRails, state, rails, skip=("twap_divergence",))
-        self.twap_divergence = Reader(state, ["oracleGuardRails.priceDivergence.oracleTwap5minPercentDivergence"])
-        tiers, self.tier_step = state.item("perpFeeStructure.feeTiers", "feeNumerator")
-        self.tier_offset = tiers
-        self.fee_tier = StructReader(FeeTier, state, ("perpFeeStructure.feeTiers.0.",), base=tiers)
-        self.perp = StructReader(PerpMarket, perp, ("", "amm.", "amm.historicalOracleData."))
-        self.spot = StructReader(SpotMarket, spot, ("", "historicalOracleData."))
-        self.stats = StructReader(UserStats, stats)
-        self.user = StructReader(User, user, skip=("spot_positions", "perp_positions", "orders"))
-        self.spots, self.spot_step = user.item("spotPositions", "scaledBalance")
-        self.perps, self.perp_step = user.item("perpPositions", "lastCumulativeFundingRate")
-        self.orders, self.order_step = user.item("orders", "slot")
-        self.spot_position = StructReader(SpotPosition, user, ("spotPositions.0.",), base=self.spots)
-        self.perp_position = StructReader(PerpPosition, user, ("perpPositions.0.",), base=self.perps)
-        self.order = StructReader(Order, user, ("orders.0.",), base=self.orders)
-
-    def check(self, name: str, data: bytes) -> None:
-        """Refuse what is not an account of this kind; a longer one is a newer layout and is not trusted either."""
-        if len(data) != self.sizes[name] or data[:DISCRIMINATOR_LENGTH] != self.discriminators[name]:
-            raise BadAnswer(f"{len(data)} bytes are not a {name} account of this program")
+        described = Idl.load("drift")
+        state, user, stats, perp, spot = (
+            AccountLayout(described, name, size=SIZES[name])
+            for name in ("State", "User", "UserStats", "PerpMarket", "SpotMarket")
+        )
+        validity = "oracle_guard_rails.validity."
+        rails = {f"{validity}{name}": name for name in GuardRails.__struct_fields__[1:]}
+        rails["oracle_guard_rails.price_divergence.oracle_twap5min_percent_divergence"] = "twap_divergence"
+        self.state = _reader(state, _StateScalars)
+        self.guard_rails = state.reader(rails, GuardRails)
+        self.fee_tiers = state.array_reader(
+            "perp_fee_structure.fee_tiers", {name: name for name in FeeTier.__struct_fields__}, FeeTier
+        )
+        self.perp = _reader(perp, PerpMarket, ("", "amm.", "amm.historical_oracle_data."))
+        self.spot = _reader(spot, SpotMarket, ("", "historical_oracle_data."))
+        self.stats = _reader(stats, UserStats)
+        self.user = _reader(user, _UserScalars)
+        self.spot_positions = _Slots(user, "spot_positions", SpotPosition)
+        self.perp_positions = _Slots(user, "perp_positions", PerpPosition)
+        self.orders = _Slots(user, "orders", Order)
 
 
 @cache
@@ -317,66 +362,58 @@ def _accounts() -> _Accounts:
     return _Accounts()
 
 
+def _check(name: str, data: bytes) -> None:
+    """Refuse another length: a longer account is a newer layout, and is not trusted either."""
+    if len(data) != SIZES[name]:
+        raise BadAnswer(f"{len(data)} bytes are not a {name} account of this program")
+
+
 def read_state(data: bytes) -> State:
     """Read the exchange's account; raise `BadAnswer` when it is not one."""
+    _check("State", data)
     accounts = _accounts()
-    accounts.check("State", data)
-    (divergence,) = accounts.twap_divergence.read(data)
-    return accounts.state.read(
-        data,
-        guard_rails=accounts.guard_rails.read(data, twap_divergence=divergence),
-        fee_tiers=tuple(
-            accounts.fee_tier.read(data, accounts.tier_offset + accounts.tier_step * tier) for tier in range(10)
-        ),
+    scalars = accounts.state(data)
+    return State(
+        fee_tiers=accounts.fee_tiers(data),
+        guard_rails=accounts.guard_rails(data),
+        number_of_markets=scalars.number_of_markets,
+        number_of_spot_markets=scalars.number_of_spot_markets,
+        min_perp_auction_duration=scalars.min_perp_auction_duration,
+        exchange_status=scalars.exchange_status,
     )
 
 
 def read_perp_market(data: bytes) -> PerpMarket:
     """Read a perp market; raise `BadAnswer` when it is not one."""
-    accounts = _accounts()
-    accounts.check("PerpMarket", data)
-    return accounts.perp.read(data)
+    _check("PerpMarket", data)
+    return _accounts().perp(data)
 
 
 def read_spot_market(data: bytes) -> SpotMarket:
     """Read a spot market; raise `BadAnswer` when it is not one."""
-    accounts = _accounts()
-    accounts.check("SpotMarket", data)
-    return accounts.spot.read(data)
+    _check("SpotMarket", data)
+    return _accounts().spot(data)
 
 
 def read_user_stats(data: bytes) -> UserStats:
     """Read what an owner's sub-accounts share; raise `BadAnswer` when it is not that."""
-    accounts = _accounts()
-    accounts.check("UserStats", data)
-    return accounts.stats.read(data)
+    _check("UserStats", data)
+    return _accounts().stats(data)
 
 
 def read_user(data: bytes) -> User:
     """Read a sub-account, empty slots left out; raise `BadAnswer` when it is not one."""
+    _check("User", data)
     accounts = _accounts()
-    accounts.check("User", data)
-    # Most of the 48 slots are empty: an all-zero slot is passed over without being read.
-    spots = [
-        accounts.spot_position.read(data, offset)
-        for offset in _filled_slots(data, accounts.spots, accounts.spot_step, MAX_SPOT_POSITIONS)
-    ]
-    perps = [
-        accounts.perp_position.read(data, offset)
-        for offset in _filled_slots(data, accounts.perps, accounts.perp_step, MAX_PERP_POSITIONS)
-    ]
-    orders = [
-        accounts.order.read(data, offset)
-        for offset in _filled_slots(data, accounts.orders, accounts.order_step, MAX_USER_ORDERS)
-    ]
-    return accounts.user.read(
-        data,
-        spot_positions=tuple(each for each in spots if not each.is_available),
-        perp_positions=tuple(each for each in perps if not each.is_available),
-        orders=tuple(each for each in orders if each.is_open),
+    scalars = accounts.user(data)
+    return User(
+        authority=scalars.authority,
+        delegate=scalars.delegate,
+        spot_positions=tuple(each for each in accounts.spot_positions(data) if not each.is_available),
+        perp_positions=tuple(each for each in accounts.perp_positions(data) if not each.is_available),
+        orders=tuple(each for each in accounts.orders(data) if each.is_open),
+        next_order_id=scalars.next_order_id,
+        max_margin_ratio=scalars.max_margin_ratio,
+        sub_account_id=scalars.sub_account_id,
+        status=scalars.status,
     )
-
-
-def _filled_slots(data: bytes, start: int, step: int, count: int) -> list[int]:
-    empty = bytes(step)
-    return [offset for offset in range(start, start + step * count, step) if data[offset : offset + step] != empty]
