@@ -197,17 +197,23 @@ class Bank:
         signatures = [str(each) for each in tx.signatures]
         signature = signatures[0]
         prepared = self._prepare(tx, self.slot)
-        if isinstance(prepared, Loaded):
-            run = self._run(tx, prepared, self.slot)
-        else:
-            run = prepared
+        run = self._run(tx, prepared, self.slot) if isinstance(prepared, Loaded) else prepared
         if not run.lands or not isinstance(prepared, Loaded):
             return Execution(signature=signature, landed=False, slot=self.slot, err=run.err)
         before = {key: self.store.current(key) for key in prepared.keys}
         mints = {
             key: run.changes.get(key, self.store.current(key)) for key in token_mints(before) | token_mints(run.changes)
         }
-        landed = record(wire, bytes(tx.message.hash()), signatures, self.slot, prepared, run, before, mints)
+        landed = record(
+            wire,
+            bytes(tx.message.hash()),
+            signatures,
+            slot=self.slot,
+            loaded=prepared,
+            run=run,
+            before=before,
+            mints=mints,
+        )
         accounts = tuple(_stored(key, account) for key, account in run.changes.items())
         self._append(Entry(slot=self.slot, accounts=accounts, landed=landed), sync=True)
         for key, account in run.changes.items():
@@ -316,7 +322,7 @@ class Bank:
 
     def _apply_rent(self, lamports_per_byte_year: int) -> None:
         rent = self.svm.get_rent()
-        self.svm.set_rent(Rent(rent.burn_percent, rent.exemption_threshold, lamports_per_byte_year))
+        self.svm.set_rent(Rent(lamports_per_byte_year, rent.exemption_threshold, rent.burn_percent))
         self.lamports_per_byte_year = lamports_per_byte_year
 
     def _apply_fork(self, to_slot: int) -> list[Landed]:
@@ -378,7 +384,7 @@ def _account(stored: StoredAccount) -> Account | None:
 
 
 def _wrapped_sol_mint(lamports: int) -> Account:
-    """The native mint: no authority, supply 0, 9 decimals, initialised (SPL token `Mint`, 82 bytes)."""
+    """Return the native mint: no authority, supply 0, 9 decimals, initialised (SPL token `Mint`, 82 bytes)."""
     return Account(lamports, bytes(36) + bytes(8) + bytes([9, 1]) + bytes(36), TOKEN_PROGRAM)
 
 

@@ -38,11 +38,15 @@ SETTINGS = SolanaSettings()
 
 
 class LyingTransport:
-    """A node whose answers are altered on the way: `lies` maps a method to what becomes of its result."""
+    """A node whose answers are altered on the way.
+
+    `lies` maps a method to what becomes of its result, `before` to what happens just before it is asked.
+    """
 
     def __init__(self, inner: InProcessTransport) -> None:
         self._inner = inner
         self.lies: dict[str, Callable[[Json, list[Json]], Json]] = {}
+        self.before: dict[str, Callable[[], object]] = {}
         self.asked: list[str] = []
         self.sent: list[bytes] = []
 
@@ -55,6 +59,8 @@ class LyingTransport:
         method, params = str(request["method"]), request["params"]
         self.asked.append(method)
         self.sent.append(body)
+        if method in self.before:
+            self.before[method]()
         reply = await self._inner.post(body, timeout_s=timeout_s)
         lie = self.lies.get(method)
         if lie is None:
