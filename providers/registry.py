@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from typing import TYPE_CHECKING, TypeAlias
 
-from providers.base.protocol import Provider
-from providers.solana.cluster import SolanaCluster
+if TYPE_CHECKING:
+    # The table is read by settings and help texts, which must not pay for a cluster.
+    from providers.base.protocol import Provider
+    from providers.solana.cluster import SolanaCluster
 
 __all__ = ["PROVIDERS", "Build", "load"]
 
@@ -16,7 +19,7 @@ PROVIDERS: dict[str, str] = {
 }
 
 # A cluster and the provider's own settings (`program_id`, `sub_account_id`, ...) in, the provider out.
-Build = Callable[[SolanaCluster, Mapping[str, str]], Provider]
+Build: TypeAlias = "Callable[[SolanaCluster, Mapping[str, str]], Provider]"
 
 
 def load(name: str) -> Build:

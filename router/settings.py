@@ -17,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
+from providers.registry import PROVIDERS
 from router.ops.redaction import REDACTED, is_secret_name, redact_text
 
 __all__ = [
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 PREFIX: Final = "ROUTER_"
-KNOWN_PROVIDERS: Final = ("drift",)
+KNOWN_PROVIDERS: Final = tuple(PROVIDERS)
 
 
 class Network(StrEnum):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from typing import Final, cast
 
 from litestar import Litestar, Router
@@ -10,6 +9,7 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException
 
 from providers.base.clock import Clock
+from router import __version__
 from router.api.auth import ApiKeys, guard_for
 from router.api.context import Api
 from router.api.lifecycle import Lifecycle
@@ -22,14 +22,9 @@ from router.engine.facade import EngineFacade
 from router.engine.requests import Refusal
 from router.ops.metrics import Metrics
 
-__all__ = ["create_app", "version"]
+__all__ = ["create_app"]
 
 MAX_BODY_BYTES: Final = 64 * 1024
-
-
-def version() -> str:
-    """Return the installed version of the project."""
-    return importlib.metadata.version("perp-router")
 
 
 def create_app(
@@ -41,7 +36,7 @@ def create_app(
     keys: ApiKeys | None = None,
 ) -> AsgiApp:
     """Return the ASGI application for an engine. Without `keys` every caller is `local`."""
-    api = Api(engine=engine, lifecycle=lifecycle or Lifecycle(), metrics=metrics, version=version())
+    api = Api(engine=engine, lifecycle=lifecycle or Lifecycle(), metrics=metrics, version=__version__)
 
     def provide_api() -> Api:
         return api
