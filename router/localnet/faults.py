@@ -41,6 +41,7 @@ FaultKind = Literal[
     "behind",
 ]
 
+_GARBAGE = frozenset({"html", "null", "wrong_id", "truncated", "unknown_code", "internal_error"})
 _UNKNOWN_CODE = -32429
 _HTML = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 _OK, _TOO_MANY, _UNAVAILABLE = 200, 429, 503
@@ -139,34 +140,49 @@ def answer(cluster: Cluster, faults: WireFaults, node: str, body: bytes) -> tupl
     fault = faults.strike(node, methods_of(body))
     if fault is None:
         return Reply(_OK, cluster.handle(body)), 0.0
-    kind = fault.kind
-    if kind == "refused":
+    early = _before(fault)
+    if early is not None:
+        return early, 0.0
+    return _after(fault, body, _executed(cluster, fault, body))
+
+
+def _before(fault: Fault) -> Reply | None:
+    """Return or raise what happens instead of executing; null when the request is executed."""
+    if fault.kind == "refused":
         raise WireError("refused", maybe_sent=False, detail="connection refused")
-    if kind == "dropped_before":
+    if fault.kind == "dropped_before":
         raise WireError("timeout", maybe_sent=True, detail="no answer")
-    if kind == "cut_before":
+    if fault.kind == "cut_before":
         raise WireError("cut", maybe_sent=True, detail="connection reset")
-    if kind == "http_429":
-        return Reply(_TOO_MANY, b"Too many requests", fault.retry_after_s), 0.0
-    if kind == "http_503_before":
-        return Reply(_UNAVAILABLE, b"Service unavailable", fault.retry_after_s), 0.0
-    if kind in {"stale", "behind"}:
-        return Reply(_OK, cluster.handle(body, lag_slots=fault.slots, unhealthy=kind == "behind")), 0.0
-    if kind in {"landed_late", "lost_then_late"}:
-        given = cluster.handle(body, send_delay_slots=max(fault.slots, 1))
-        if kind == "lost_then_late":
-            raise WireError("timeout", maybe_sent=True, detail="no answer")
-        return Reply(_OK, given), 0.0
-    given = b"" if fault.unexecuted else cluster.handle(body)
-    if kind == "slow":
-        return Reply(_OK, given), fault.delay_ms / 1000
-    if kind == "lost_after":
+    if fault.kind == "http_429":
+        return Reply(_TOO_MANY, b"Too many requests", fault.retry_after_s)
+    if fault.kind == "http_503_before":
+        return Reply(_UNAVAILABLE, b"Service unavailable", fault.retry_after_s)
+    return None
+
+
+def _executed(cluster: Cluster, fault: Fault, body: bytes) -> bytes:
+    """Execute the request as the struck node does."""
+    if fault.unexecuted:
+        return b""
+    if fault.kind in {"stale", "behind"}:
+        return cluster.handle(body, lag_slots=fault.slots, unhealthy=fault.kind == "behind")
+    if fault.kind in {"landed_late", "lost_then_late"}:
+        return cluster.handle(body, send_delay_slots=max(fault.slots, 1))
+    return cluster.handle(body)
+
+
+def _after(fault: Fault, body: bytes, given: bytes) -> tuple[Reply, float]:
+    """Return or raise what becomes of the answer."""
+    if fault.kind in {"lost_after", "lost_then_late"}:
         raise WireError("timeout", maybe_sent=True, detail="no answer")
-    if kind == "cut_after":
+    if fault.kind == "cut_after":
         raise WireError("cut", maybe_sent=True, detail="connection reset")
-    if kind == "http_503_after":
+    if fault.kind == "http_503_after":
         return Reply(_UNAVAILABLE, b"Service unavailable", fault.retry_after_s), 0.0
-    return Reply(_OK, _garbage(kind, body, given)), 0.0
+    if fault.kind in _GARBAGE:
+        return Reply(_OK, _garbage(fault.kind, body, given)), 0.0
+    return Reply(_OK, given), fault.delay_ms / 1000
 
 
 class _Identified(msgspec.Struct):

@@ -67,6 +67,7 @@ def record(
     wire: bytes,
     message_hash: bytes,
     signatures: Sequence[str],
+    *,
     slot: int,
     loaded: Loaded,
     run: Run,

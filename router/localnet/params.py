@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from solders.pubkey import Pubkey
@@ -145,7 +145,7 @@ class Params:
             return Config(encoding=self.text(index))
         return self.config(index)
 
-    def _decode(self, index: int, decoder: msgspec.json.Decoder[Any]) -> Any:
+    def _decode(self, index: int, decoder: msgspec.json.Decoder[T]) -> T:
         if index >= len(self._raw):
             raise RpcError(INVALID_PARAMS, f"`params` should have at least {index + 1} argument(s)")
         try:

@@ -40,7 +40,8 @@ class Effects(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         instructions: system and token instructions run in its place, inside the real transaction; addresses that the
             program could sign for may be signers.
-        writes: account data to be written after success (the account keeps its owner and lamports; `owners` changes one).
+        writes: account data to be written after success; the account keeps its lamports, and its owner where `owners`
+            names no other.
         lamports: changes of balances made directly by the program (its own accounts may pay); they sum to zero, and an
             account left with none is closed.
         logs: lines between the program's `invoke` and `success`, as the program would print them
@@ -49,9 +50,9 @@ class Effects(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     instructions: tuple[Instruction, ...] = ()
-    writes: Mapping[Pubkey, bytes] = msgspec.field(default_factory=dict)
-    owners: Mapping[Pubkey, Pubkey] = msgspec.field(default_factory=dict)
-    lamports: Mapping[Pubkey, int] = msgspec.field(default_factory=dict)
+    writes: Mapping[Pubkey, bytes] = msgspec.field(default_factory=dict[Pubkey, bytes])
+    owners: Mapping[Pubkey, Pubkey] = msgspec.field(default_factory=dict[Pubkey, Pubkey])
+    lamports: Mapping[Pubkey, int] = msgspec.field(default_factory=dict[Pubkey, int])
     logs: tuple[str, ...] = ()
     compute_units: int = 50_000
 

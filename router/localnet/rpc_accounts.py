@@ -201,7 +201,7 @@ def token_amount(amount: int, decimals: int) -> Json:
 
 def _number(text: str) -> Json:
     """Return a decimal text as a JSON number, digit by digit."""
-    number: Json = msgspec.Raw(text.encode())  # type: ignore[assignment] # raw JSON is JSON # pyright: ignore
+    number: Json = msgspec.Raw(text.encode())  # pyright: ignore[reportAssignmentType] - raw JSON is JSON
     return number
 
 

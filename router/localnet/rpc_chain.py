@@ -58,7 +58,7 @@ def view_of(cluster: Cluster, config: Config, wire: WireState, commitment: str |
 def with_context(slot: int, value: Json | msgspec.Raw) -> Json:
     """Return a value with the slot that it was read at."""
     answer: dict[str, Json] = {"context": {"apiVersion": API_VERSION, "slot": slot}}
-    answer["value"] = value  # type: ignore[assignment] # raw JSON is JSON  # pyright: ignore[reportArgumentType]
+    answer["value"] = value  # pyright: ignore[reportArgumentType]
     return answer
 
 

@@ -210,7 +210,7 @@ def _get_signatures_for_address(cluster: Cluster, params: Params, wire_state: Wi
     slot = _history_view(cluster, config, wire_state)
     bank = cluster.bank
     finalized = bank.view(FINALIZED_DEPTH, wire_state.lag_slots)
-    landed = (each for each in bank.history.of_address(bytes(key)) if each.slot <= slot)
+    landed: Iterator[Landed] = (each for each in bank.history.of_address(bytes(key)) if each.slot <= slot)
     if config.before is not None:
         _check_signature(config.before)
         landed = _after_match(landed, config.before)

@@ -11,6 +11,7 @@ therefore shown to it with exactly the balance that leaves the right amount afte
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, cast
 
 import msgspec
 from solders.account import Account
@@ -22,6 +23,7 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 from solders.transaction_metadata import FailedTransactionMetadata, InnerInstruction
+from solders.transaction_status import TransactionReturnData
 
 from router.localnet.accounts import SYSTEM_PROGRAM
 from router.localnet.logs import limited
@@ -62,7 +64,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     fee: int = 0
     logs: tuple[str, ...] = ()
     units: int = 0
-    changes: Mapping[Pubkey, Account | None] = msgspec.field(default_factory=dict)
+    changes: Mapping[Pubkey, Account | None] = msgspec.field(default_factory=dict[Pubkey, Account | None])
     inner: tuple[tuple[int, tuple[Inner, ...]], ...] = ()
     return_data: tuple[Pubkey, bytes] | None = None
 
@@ -77,6 +79,12 @@ class _Raw(msgspec.Struct, frozen=True, kw_only=True):
     after: dict[Pubkey, Account]
     keys: list[Pubkey]
     return_data: tuple[Pubkey, bytes] | None
+
+
+class _Returning(Protocol):
+    """The stub of solders names this method otherwise than the library."""
+
+    def return_data(self) -> TransactionReturnData: ...
 
 
 Read = Callable[[Pubkey], Account | None]
@@ -142,15 +150,14 @@ class Runtime:
             if shown is not None:
                 self._svm.set_account(loaded.payer, shown)
         meta = result.meta()
-        failed = isinstance(result, FailedTransactionMetadata)
-        returned = meta.return_data()
+        returned = cast("_Returning", meta).return_data()
         data = bytes(returned.data)
         return _Raw(
             err=failure_of(result) if isinstance(result, FailedTransactionMetadata) else None,
             logs=meta.logs(),
             units=meta.compute_units_consumed(),
             inner=meta.inner_instructions(),
-            after={} if failed else dict(result.post_accounts()),
+            after={} if isinstance(result, FailedTransactionMetadata) else dict(result.post_accounts()),
             keys=list(message.account_keys),
             return_data=(returned.program_id, data) if data else None,
         )

@@ -19,7 +19,7 @@ __all__ = [
     "RpcError",
 ]
 
-Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
