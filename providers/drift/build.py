@@ -165,6 +165,7 @@ def plan_order(
     snapshot: Snapshot,
     terms: OrderTerms,
     *,
+    user: User,
     user_key: Pubkey,
     direction: Direction,
     base: int,
@@ -182,9 +183,6 @@ def plan_order(
     Raises:
         WorstPriceNotMet, AuctionExpired, NoFreeSlot: see the helpers.
     """
-    user = snapshot.user
-    if user is None:
-        raise NoFreeSlot("the account is not set up")
     market = snapshot.market
     price = worst_price_of(terms.worst_price, market, direction)
     oracle = max(snapshot.oracle.price, market.order_tick_size)

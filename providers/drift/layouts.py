@@ -215,6 +215,9 @@ class Order(msgspec.Struct, frozen=True):
     user_order_id: int
     direction: int
     reduce_only: bool
+    order_type: int
+    post_only: bool
+    auction_duration: int
 
     @property
     def is_open(self) -> bool:

@@ -144,10 +144,9 @@ def exchange_lifecycle(state: State) -> tuple[Lifecycle, str]:
 
 def market_lifecycle(market: PerpMarket, now: int) -> tuple[Lifecycle, str]:
     """Return what one market lets anybody do at the chain's time `now`, and why not more."""
-    if market.status in {MarketStatus.SETTLEMENT, MarketStatus.DELISTED}:
-        return Lifecycle.RETIRED, "the market is settled"
-    if market.expiry_ts != 0 and now >= market.expiry_ts:
-        return Lifecycle.RETIRED, "the market has expired"
+    settled = market.status in {MarketStatus.SETTLEMENT, MarketStatus.DELISTED}
+    if settled or (market.expiry_ts != 0 and now >= market.expiry_ts):
+        return Lifecycle.RETIRED, "the market is settled" if settled else "the market has expired"
     if market.status not in {MarketStatus.ACTIVE, MarketStatus.REDUCE_ONLY}:
         return Lifecycle.HALTED, f"the market's status is {MarketStatus(market.status).name.lower()}"
     if market.paused_operations & PerpOperation.FILL:
@@ -184,17 +183,27 @@ def market_of(
 
 def open_refusal(snapshot: Snapshot, side: Side) -> ProviderError | None:
     """Return why nothing can be opened here now, whatever the size; null when it can."""
+    return _venue_refusal(snapshot) or _account_refusal(snapshot, side)
+
+
+def _venue_refusal(snapshot: Snapshot) -> ProviderError | None:
     lifecycle, reason = exchange_lifecycle(snapshot.state)
     if lifecycle is Lifecycle.LIVE:
         lifecycle, reason = market_lifecycle(snapshot.market, snapshot.now)
     if lifecycle is not Lifecycle.LIVE:
         return MarketReduceOnly(reason) if lifecycle is Lifecycle.REDUCE_ONLY else MarketPaused(reason)
+    return None
+
+
+def _account_refusal(snapshot: Snapshot, side: Side) -> ProviderError | None:
     user = snapshot.user
-    if user is not None and user.is_being_liquidated:
+    if user is None:
+        return None
+    if user.is_being_liquidated:
         return BeingLiquidated("the account is in liquidation")
-    if user is not None and user.is_reduce_only:
-        return UserReduceOnly("the account may only reduce")
     held = snapshot.held_base
+    if user.is_reduce_only:
+        return UserReduceOnly("the account may only reduce")
     if held * (1 if side is Side.LONG else -1) < 0:
         return WouldNet(f"the account holds {_to_base(held)} {snapshot.listed.symbol} on the other side")
     return None

@@ -377,7 +377,8 @@ def _book(
     prices: dict[Pubkey, OraclePrice] = {}
     held_perps, held_spots = _held_by(user)
     whole = True
-    for index in sorted(held_perps | ({listed.index} if listed is not None else set())):
+    wanted = held_perps if listed is None else held_perps | {listed.index}
+    for index in sorted(wanted):
         place = listing.perps.get(index)
         data = None if place is None else accounts.data(place.address)
         if data is None:

@@ -1,0 +1,433 @@
+"""What an order became, by the venue's own records (DESIGN 6, proof 3; 1, 2, 4 and 5 are the cluster's).
+
+*A confirmed transaction is not a fill.* A taking order is judged by its own transaction: complete logs with fills, or
+without. An order that rests is followed through the account's history by the venue's order id; its end is shown by the
+transaction that ended it (the fill that completed it, a cancel, an expiry), or, once `max_ts` has passed on the
+finalized chain's clock, by the order itself still lying there with what was filled of it. Either way the fills that
+were found must add up to what the venue says was filled in all: an empty slot alone proves nothing, and a history with
+a hole stays unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+from solders.pubkey import Pubkey
+
+from providers.base.errors import (
+    AuctionExpired,
+    BeingLiquidated,
+    ConnectionFailed,
+    ErrorInfo,
+    InsufficientCollateral,
+    InvalidSize,
+    NotLanded,
+    Phase,
+    ProviderError,
+    WorstPriceNotMet,
+)
+from providers.base.types import Evidence, Fill, Outcome, OutcomeState, Submission
+from providers.drift.build import DriftOrder, decode_order
+from providers.drift.config import DriftConfig
+from providers.drift.constants import BASE_PRECISION
+from providers.drift.errors import at_phase, classify
+from providers.drift.events import OrderEnd, OrderPlaced, OrderTrail, to_fill, trail_of
+from providers.drift.reading import VenueReader
+from providers.solana.body import decode_body
+from providers.solana.cluster import SolanaCluster
+from providers.solana.node import Commitment, SignatureInfo
+from providers.solana.proofs import Examination, Expired, FailedOnChain, Landed, Superseded, Unclear
+from providers.solana.records import TransactionRecord
+
+__all__ = ["Settler"]
+
+_PAGE: Final = 1_000
+_MAX_PAGES: Final = 10
+_AT_ONCE: Final = 8
+_REMEMBERED_TRAILS: Final = 4_096
+
+# Why the venue took an order off, by its own word for it. All else is the price: nothing met the bound in time.
+_ENDS: Final[dict[str, type[ProviderError]]] = {
+    "InsufficientFreeCollateral": InsufficientCollateral,
+    "RiskingIncreasingOrder": InsufficientCollateral,
+    "Liquidation": BeingLiquidated,
+    "ReduceOnlyOrderIncreasedPosition": InvalidSize,
+    "OrderExpired": AuctionExpired,
+    "MarketExpired": AuctionExpired,
+}
+
+
+class _Found(msgspec.Struct, frozen=True, kw_only=True):
+    """What the records found so far say of one order.
+
+    Attributes:
+        base: sum of its fills (1e9).
+        end: how it was taken off; null while it was not, or when a fill completed it.
+        complete: a fill says that nothing is left of it.
+        last: of the records, the one that decides.
+    """
+
+    fills: tuple[Fill, ...]
+    base: int
+    end: OrderEnd | None
+    complete: bool
+    cumulative: int
+    last: OrderTrail
+    finalized: bool
+
+
+class Settler:
+    """Settles orders of one account.
+
+    Args:
+        cluster: proofs and nodes.
+        reader: of the venue.
+        config: program and margins.
+    """
+
+    def __init__(self, cluster: SolanaCluster, reader: VenueReader, config: DriftConfig) -> None:
+        self._cluster = cluster
+        self._reader = reader
+        self._config = config
+        self._commitment: Commitment = cluster.settings.proof_commitment
+        # Finalized transactions never change: what they say is kept.
+        self._trails: OrderedDict[tuple[str, str], OrderTrail] = OrderedDict()
+
+    async def settle(self, submission: Submission) -> Outcome:
+        """Return what can be proven now of an order, from its submission alone."""
+        order = decode_order(decode_body(submission).venue)
+        examination = await self._cluster.proofs.examine(submission)
+        if isinstance(examination, Landed):
+            record = examination.record
+            try:
+                if order is not None:
+                    return await self._landed(order, record)
+            except ConnectionFailed as error:
+                return _unknown(str(error), record.slot, landed=True, executed=True)
+            return _unknown("no order: nothing of it can be settled", record.slot, landed=True, executed=True)
+        return self._not_executed(submission, examination)
+
+    def _not_executed(self, submission: Submission, examination: Examination) -> Outcome:
+        match examination:
+            case FailedOnChain(record=record, failure=failure):
+                error = classify(failure, record.logs, program_id=str(self._config.program_id))
+                evidence = Evidence(
+                    kind="landed_with_err",
+                    detail=failure.kind if failure.code is None else f"{failure.kind} {failure.code}",
+                    signature=record.signature,
+                    slot=record.slot,
+                    commitment="finalized" if record.finalized else "confirmed",
+                )
+                return _dead(at_phase(error, Phase.ANSWERED), evidence, landed=True, finalized=record.finalized)
+            case Superseded(holder=holder, slot=slot):
+                return Outcome(
+                    state=OutcomeState.SUPERSEDED,
+                    executed=False,
+                    holder=holder,
+                    evidence=(Evidence(kind="lock_held", signature=holder, slot=slot, commitment="confirmed"),),
+                    slot=slot,
+                )
+            case Expired(slot=slot, height=height):
+                kind = "expired_unknown" if submission.lock is None else "expired_lock_free"
+                return _dead(
+                    at_phase(NotLanded("it never executed, and its blockhash is past"), Phase.MAYBE_SENT),
+                    Evidence(kind=kind, detail=f"height {height}", slot=slot, commitment="finalized"),
+                    landed=False,
+                    finalized=True,
+                )
+            case Landed(record=record):
+                return _unknown("executed", record.slot, landed=True, executed=True)
+            case Unclear(reason=reason):
+                return _unknown(reason, None)
+
+    async def resting(self, submission: Submission) -> tuple[DriftOrder, OrderPlaced] | None:
+        """Return the order of a submission and the venue's id for it while it lies on the venue; null when it does not.
+
+        Raises:
+            ConnectionFailed: a leaf of it; then nothing is known.
+        """
+        order = decode_order(decode_body(submission).venue)
+        examination = await self._cluster.proofs.examine(submission)
+        if order is None or not isinstance(examination, Landed):
+            return None
+        placed = _placed_by(order, self._trail(examination.record, order))
+        if placed is None:
+            return None
+        user, _, _ = await self._reader.user_at(self._commitment, examination.record.slot)
+        return (order, placed) if user is not None and user.order(placed.order_id) is not None else None
+
+    # --- executed -----------------------------------------------------------------------------------------------------
+
+    async def _landed(self, order: DriftOrder, record: TransactionRecord) -> Outcome:
+        trail = self._trail(record, order)
+        placed = _placed_by(order, trail)
+        if placed is None:
+            if not record.logs_complete:
+                return _unknown("the logs of its transaction are not complete", record.slot, landed=True, executed=True)
+            # Executed, and no order: the program skips one whose deadline had passed.
+            return _dead(
+                at_phase(AuctionExpired("its deadline had passed when it executed"), Phase.ANSWERED),
+                _evidence("no_order_in_logs", trail),
+                landed=True,
+                executed=True,
+                finalized=trail.finalized,
+            )
+        found = _found([trail], placed.order_id)
+        if found.complete or found.end is not None:
+            # Whatever the order's kind: its own transaction shows its end.
+            return self._ended(order, found, "fill_record" if found.fills else "no_fill_logs")
+        if order.mode == "take" and record.logs_complete:
+            # Neither end nor rest: the program always takes off what an immediate order leaves.
+            return _unknown("its records do not say how it ended", record.slot, landed=True, executed=True)
+        return await self._follow(order, placed, record, trail)
+
+    async def _follow(
+        self, order: DriftOrder, placed: OrderPlaced, record: TransactionRecord, trail: OrderTrail
+    ) -> Outcome:
+        """Follow an order that rested: read the account first, then as much history as that asks for."""
+        user, slot, now = await self._reader.user_at(self._commitment, record.slot)
+        open_order = None if user is None else user.order(placed.order_id)
+        base_here = sum(fill.base for fill in trail.fills if fill.order_id == placed.order_id)
+        if open_order is not None and open_order.base_asset_amount_filled == base_here:
+            found = _found([trail], placed.order_id)
+        else:
+            trails = await self._history(order, record)
+            if trails is None:
+                return _unknown("its history cannot be read whole", slot, landed=True, executed=True, resting=True)
+            found = _found([trail, *trails], placed.order_id)
+        if open_order is None:
+            if found.complete or found.end is not None:
+                return self._ended(order, found, "order_ended")
+            return _unknown(
+                "it is gone, and no transaction shows how", slot, landed=True, executed=True, fills=found.fills
+            )
+        if now > order.max_ts + self._config.expiry_margin_s:
+            expired = await self._expired_in_place(order, placed, record)
+            if expired is not None:
+                return expired
+        return Outcome(
+            state=OutcomeState.UNKNOWN,
+            landed=True,
+            executed=True,
+            fills=found.fills,
+            resting=True,
+            evidence=(Evidence(kind="order_resting", detail=f"order {placed.order_id}", slot=slot),),
+            slot=slot,
+        )
+
+    async def _expired_in_place(
+        self, order: DriftOrder, placed: OrderPlaced, record: TransactionRecord
+    ) -> Outcome | None:
+        """Prove by the finalized clock that an order which still lies there can fill no more; null when it is too early.
+
+        Account and clock are of one finalized state: every fill there ever was is in the order's own count.
+        """
+        user, slot, now = await self._reader.user_at("finalized", record.slot)
+        open_order = None if user is None else user.order(placed.order_id)
+        if open_order is None or now <= order.max_ts + self._config.expiry_margin_s:
+            return None
+        trails = await self._history(order, record)
+        if trails is None:
+            return None
+        found = _found([self._trail(record, order), *trails], placed.order_id)
+        if found.base != open_order.base_asset_amount_filled:
+            return None
+        evidence = Evidence(
+            kind="expired_on_chain_clock",
+            detail=f"max_ts {order.max_ts}, clock {now}, filled {open_order.base_asset_amount_filled}",
+            slot=slot,
+            commitment="finalized",
+        )
+        if found.fills:
+            return Outcome(
+                state=OutcomeState.PARTIALLY_FILLED,
+                landed=True,
+                executed=True,
+                fills=found.fills,
+                evidence=(evidence,),
+                finalized=True,
+                slot=slot,
+            )
+        error = at_phase(AuctionExpired("its deadline passed without a fill"), Phase.ANSWERED)
+        return _dead(error, evidence, landed=True, executed=True, finalized=True)
+
+    def _ended(self, order: DriftOrder, found: _Found, kind: str) -> Outcome:
+        """Return the outcome of an order whose end is on record, if the fills that were found are all there were."""
+        if found.base != found.cumulative:
+            return _unknown(
+                f"{found.base} of {found.cumulative} filled are on record",
+                found.last.slot,
+                landed=True,
+                executed=True,
+                fills=found.fills,
+            )
+        evidence = _evidence(kind, found.last, "" if found.end is None else found.end.explanation)
+        if not found.fills:
+            explanation = "" if found.end is None else found.end.explanation
+            return _dead(
+                at_phase(_error_of_end(order, explanation), Phase.ANSWERED),
+                evidence,
+                landed=True,
+                executed=True,
+                finalized=found.finalized,
+            )
+        return Outcome(
+            state=OutcomeState.FILLED if found.base >= order.size else OutcomeState.PARTIALLY_FILLED,
+            landed=True,
+            executed=True,
+            fills=found.fills,
+            evidence=(evidence,),
+            finalized=found.finalized,
+            slot=found.last.slot,
+        )
+
+    # --- the account's history ----------------------------------------------------------------------------------------
+
+    async def _history(self, order: DriftOrder, record: TransactionRecord) -> list[OrderTrail] | None:
+        """Return what every transaction after `record` says of the account's orders, oldest first.
+
+        Null when the history is longer than is read, or names a transaction that cannot be had.
+        """
+        user = Pubkey.from_string(order.user)
+        infos: list[SignatureInfo] = []
+        before: str | None = None
+        for _ in range(_MAX_PAGES):
+            page = await self._cluster.all_nodes.signatures_for(
+                user,
+                before=before,
+                until=record.signature,
+                limit=_PAGE,
+                commitment=self._commitment,
+                min_context_slot=record.slot,
+            )
+            infos.extend(each for each in page if each.slot >= record.slot and not each.failed)
+            if len(page) < _PAGE or page[-1].slot < record.slot:
+                break
+            before = page[-1].signature
+        else:
+            return None
+        trails: list[OrderTrail] = []
+        for start in range(0, len(infos), _AT_ONCE):
+            some = infos[start : start + _AT_ONCE]
+            read = await asyncio.gather(*(self._trail_at(each, order) for each in some))
+            if any(each is None for each in read):
+                return None
+            trails.extend(each for each in read if each is not None)
+        return trails[::-1]
+
+    async def _trail_at(self, info: SignatureInfo, order: DriftOrder) -> OrderTrail | None:
+        known = self._trails.get((order.user, info.signature))
+        if known is not None:
+            return known
+        record = await self._cluster.all_nodes.transaction(info.signature, "finalized")
+        if record is None and self._commitment != "finalized":
+            record = await self._cluster.all_nodes.transaction(info.signature, self._commitment)
+        return None if record is None else self._trail(record, order)
+
+    def _trail(self, record: TransactionRecord, order: DriftOrder) -> OrderTrail:
+        trail = trail_of(record, self._config.program_id, Pubkey.from_string(order.user))
+        if record.finalized and record.logs_complete:
+            self._trails[order.user, record.signature] = trail
+            if len(self._trails) > _REMEMBERED_TRAILS:
+                self._trails.popitem(last=False)
+        return trail
+
+
+def _placed_by(order: DriftOrder, trail: OrderTrail) -> OrderPlaced | None:
+    """Return the order that the submission's own transaction placed."""
+    return next(
+        (
+            each
+            for each in trail.placed
+            if each.user_order_id == order.user_order_id and each.market_index == order.market_index
+        ),
+        None,
+    )
+
+
+def _found(trails: Sequence[OrderTrail], order_id: int) -> _Found:
+    """Gather what the records, oldest first, say of one order; each fill counts once."""
+    fills: dict[str, Fill] = {}
+    base = cumulative = 0
+    complete = False
+    end: OrderEnd | None = None
+    last = trails[0]
+    for trail in trails:
+        for event in trail.fills:
+            if event.order_id != order_id:
+                continue
+            fill = to_fill(event, trail)
+            if fill.venue_fill_id not in fills:
+                fills[fill.venue_fill_id] = fill
+                base += event.base
+            cumulative = max(cumulative, event.cumulative_base)
+            complete = complete or event.cumulative_base >= event.order_base
+            last = trail
+        for ended in trail.ends:
+            if ended.order_id == order_id:
+                end, last = ended, trail
+                cumulative = max(cumulative, ended.cumulative_base)
+    return _Found(
+        fills=tuple(fills.values()),
+        base=base,
+        end=end,
+        complete=complete,
+        cumulative=cumulative,
+        last=last,
+        finalized=trails[0].finalized and last.finalized,
+    )
+
+
+def _error_of_end(order: DriftOrder, explanation: str) -> ProviderError:
+    leaf = _ENDS.get(explanation)
+    if leaf is None:
+        leaf = WorstPriceNotMet if order.mode == "take" else AuctionExpired
+    size = Decimal(order.size) / BASE_PRECISION
+    return leaf(f"{size} {order.market} found no fill at its bound or better", raw_name=explanation or None)
+
+
+def _evidence(kind: str, trail: OrderTrail, detail: str = "") -> Evidence:
+    return Evidence(
+        kind=kind,
+        detail=detail,
+        signature=trail.signature,
+        slot=trail.slot,
+        commitment="finalized" if trail.finalized else "confirmed",
+    )
+
+
+def _dead(error: ErrorInfo, evidence: Evidence, *, landed: bool, executed: bool = False, finalized: bool) -> Outcome:
+    return Outcome(
+        state=OutcomeState.DEAD,
+        landed=landed,
+        executed=executed,
+        error=error,
+        evidence=(evidence,),
+        finalized=finalized,
+        slot=evidence.slot,
+    )
+
+
+def _unknown(
+    reason: str,
+    slot: int | None,
+    *,
+    landed: bool | None = None,
+    executed: bool | None = None,
+    fills: tuple[Fill, ...] = (),
+    resting: bool = False,
+) -> Outcome:
+    return Outcome(
+        state=OutcomeState.UNKNOWN,
+        landed=landed,
+        executed=executed,
+        fills=fills,
+        resting=resting,
+        evidence=(Evidence(kind="unclear", detail=reason, slot=slot),),
+        slot=slot,
+    )
