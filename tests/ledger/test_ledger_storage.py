@@ -296,6 +296,25 @@ def test_a_locked_database_refuses_writes_until_it_is_free(tmp_path: Path) -> No
     on_file(path, test, busy_timeout_ms=50)
 
 
+def test_a_backup_beside_the_service_has_what_was_acknowledged(tmp_path: Path) -> None:
+    """SQLite's own backup, taken from another connection between writes, opens as a ledger."""
+
+    async def test(ledger: SqliteLedger) -> None:
+        await opened(ledger, "before")
+        source, copy = sqlite3.connect(tmp_path / "ledger.db"), sqlite3.connect(tmp_path / "copy.db")
+        source.backup(copy)
+        source.close()
+        copy.close()
+        await ready(ledger, "after")
+
+    async def read(ledger: SqliteLedger) -> None:
+        assert [view.order.order_id for view in ledger.orders(limit=9)[0]] == ["before"]
+        assert len(ledger.positions(limit=9)[0]) == 1
+
+    on_file(tmp_path / "ledger.db", test)
+    on_file(tmp_path / "copy.db", read)
+
+
 def test_a_fault_of_ours_in_a_write_goes_to_its_caller_alone(tmp_path: Path) -> None:
     """The writer survives an exception of any kind, and nothing of that write is kept."""
 
