@@ -274,20 +274,20 @@ class VenueReader:
 
     async def _account_read(self, listing: Listing, listed: ListedMarket | None) -> tuple[_Accounts, User | None]:
         """Read the account and what it was last known to hold; once more when it holds something else by now."""
-        for _ in range(2):
-            perps, spots = self._held
-            keys = self._keys(listing, listed, perps, spots)
-            accounts = await self._read(keys)
-            data = None if self.user_key is None else accounts.data(self.user_key)
-            user = None if data is None else read_user(data)
-            held = _held_by(user)
-            missing = not (held[0] <= perps and held[1] <= spots)
+        accounts, user = await self._read_held(listing, listed)
+        held = _held_by(user)
+        if held[0] <= self._held[0] and held[1] <= self._held[1]:
             self._held = held
-            if not missing:
-                return accounts, user
-            if not (held[0] <= listing.perps.keys() and held[1] <= listing.spots.keys()):
-                listing = await self.listing(fresh=True)
-        return accounts, user
+            return accounts, user
+        self._held = held
+        if not (held[0] <= listing.perps.keys() and held[1] <= listing.spots.keys()):
+            listing = await self.listing(fresh=True)
+        return await self._read_held(listing, listed)
+
+    async def _read_held(self, listing: Listing, listed: ListedMarket | None) -> tuple[_Accounts, User | None]:
+        accounts = await self._read(self._keys(listing, listed, *self._held))
+        data = None if self.user_key is None else accounts.data(self.user_key)
+        return accounts, None if data is None else read_user(data)
 
     def _keys(
         self, listing: Listing, listed: ListedMarket | None, perps: frozenset[int], spots: frozenset[int]

@@ -223,9 +223,9 @@ class Settler:
     async def _expired_in_place(
         self, order: DriftOrder, placed: OrderPlaced, record: TransactionRecord
     ) -> Outcome | None:
-        """Prove by the finalized clock that an order which still lies there can fill no more; null when it is too early.
+        """Prove by the finalized clock that an order still lying there can fill no more; null when it is too early.
 
-        Account and clock are of one finalized state: every fill there ever was is in the order's own count.
+        Account and clock are of one finalized state: every fill there was is in the order's own count.
         """
         user, slot, now = await self._reader.user_at("finalized", record.slot)
         open_order = None if user is None else user.order(placed.order_id)
