@@ -26,15 +26,17 @@ from router.engine.requests import CloseRequest, OpenRequest, Refusal
 from router.ledger.records import AttemptState, OrderStatus, OrderView, PositionStatus
 from router.ledger.sqlite import SqliteLedger
 from router.localnet.cluster import Cluster, ClusterConfig
+from router.localnet.controls import run_world
+from router.localnet.drift.layouts import User
 from router.localnet.drift.model import DriftModel
 from router.localnet.faults import Fault, FaultKind, WireFaults
 from router.localnet.transport import InProcessTransport
-from router.localnet.venue import start_venue
 from router.localnet.world import World, WorldKeys, build_world
 
 __all__ = ["Desk", "Report", "simulate"]
 
 SLOT_S = 0.4
+BASE = 10**9
 SETTINGS = EngineSettings(
     chain=("drift",),
     patience=Patience(
@@ -98,7 +100,7 @@ class Desk:
         self.chain = Cluster(self.clock, ClusterConfig(slot_time_ms=int(SLOT_S * 1000)))
         self.chain.register(DriftModel())
         self.world: World = build_world(self.chain, keys=WorldKeys())
-        self.controls = start_venue(self.chain, self.world)
+        self.controls = run_world(self.chain, self.world)
         self.faults = WireFaults(self.clock)
         self.nodes = nodes
         self.path = path
@@ -225,7 +227,7 @@ class Desk:
             self.report[f"{view.order.kind.value}:{view.order.status.value}"] += 1
         for market in ("SOL-PERP", "BTC-PERP"):
             booked = self.booked(market)
-            held = self.controls.position(self.world.trader_account, market)
+            held = self.held(market)
             assert booked == held, f"{market}: the ledger holds {booked}, the venue {held}"
 
     def views(self) -> list[OrderView]:
@@ -246,6 +248,15 @@ class Desk:
             total += sum((lot.size if lot.side is Side.LONG else -lot.size for lot in lots), Decimal(0))
             if cursor is None:
                 return total
+
+    def held(self, market: str) -> Decimal:
+        """Return what the venue's own account says, shorts negative."""
+        account = self.chain.account(self.world.trader_account.user)
+        assert account is not None
+        user = User.decode(bytes(account.data), 8)
+        index = self.world.market(market).terms.index
+        base = sum(p.base_asset_amount for p in user.perp_positions if p.market_index == index)
+        return Decimal(base) / BASE
 
     def _check_order(self, view: OrderView) -> None:
         order = view.order

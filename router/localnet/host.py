@@ -1,0 +1,92 @@
+"""One cluster with a world in it, ready to trade: what a first run and `perp-router localnet` start."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import msgspec
+
+from providers.base.clock import Clock
+from providers.solana.signer import KeypairSigner
+from providers.solana.transport import NodeTransport
+from router.localnet.cluster import Cluster, ClusterConfig
+from router.localnet.controls import Controls, run_world
+from router.localnet.drift.model import DriftModel
+from router.localnet.faults import WireFaults
+from router.localnet.server import LocalnetServer, serve
+from router.localnet.transport import InProcessTransport
+from router.localnet.world import World, WorldKeys, build_world, world_of
+
+__all__ = ["HostConfig", "LocalnetHost"]
+
+log = logging.getLogger(__name__)
+
+
+class HostConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What to start.
+
+    Attributes:
+        state_dir: where the chain's state is kept.
+        port: of the JSON-RPC; the websocket is one above.
+        slot_time_ms: length of a slot.
+        drift_so: a binary of the real Drift program, in place of the model.
+        reset: begin anew, with a new genesis hash.
+    """
+
+    state_dir: Path
+    port: int
+    slot_time_ms: int
+    drift_so: Path | None = None
+    reset: bool = False
+
+
+class LocalnetHost:
+    """A running cluster with its world, its actors, and its server."""
+
+    def __init__(
+        self, *, cluster: Cluster, world: World, controls: Controls, faults: WireFaults, server: LocalnetServer, clock: Clock
+    ) -> None:
+        self.cluster = cluster
+        self.world = world
+        self.controls = controls
+        self.faults = faults
+        self._server = server
+        self._clock = clock
+
+    @classmethod
+    async def start(cls, config: HostConfig, clock: Clock) -> LocalnetHost:
+        """Start or resume the cluster; a new one is given its world."""
+        cluster = Cluster(
+            clock, ClusterConfig(slot_time_ms=config.slot_time_ms, state_dir=config.state_dir, reset=config.reset)
+        )
+        keys = WorldKeys()
+        world = world_of(keys)
+        if config.drift_so is None:
+            cluster.register(DriftModel(world.program_id))
+        else:
+            cluster.add_program(world.program_id, config.drift_so)
+        if cluster.account(world.state) is None:
+            world = build_world(cluster, keys=keys)
+        controls = run_world(cluster, world)
+        faults = WireFaults(clock)
+        server = await serve(cluster, "127.0.0.1", config.port, faults=faults)
+        await cluster.start()
+        log.info(
+            "localnet_ready",
+            extra={"port": config.port, "slot": cluster.slot, "genesis_hash": str(cluster.genesis_hash)},
+        )
+        return cls(cluster=cluster, world=world, controls=controls, faults=faults, server=server, clock=clock)
+
+    def transport(self) -> NodeTransport:
+        """Return the way in for a router in the same process."""
+        return InProcessTransport(self.cluster, self._clock, name="embedded", faults=self.faults)
+
+    def trader_signer(self) -> KeypairSigner:
+        """Return the signer of the world's funded account."""
+        return KeypairSigner(bytes(self.world.trader))
+
+    async def aclose(self) -> None:
+        """Stop serving and producing slots; the state stays on disk."""
+        await self._server.aclose()
+        await self.cluster.aclose()
