@@ -56,7 +56,7 @@ class ServicePages(Controller):
         return Response(content=api.metrics.render(), media_type=api.metrics.content_type)
 
     @get(
-        ["/schema", "/schema/openapi.json"],
+        "/schema",
         opt={
             "operation": Operation(id="schema", summary="This document", answers={200: "application/json"}, public=True)
         },

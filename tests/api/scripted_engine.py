@@ -77,6 +77,11 @@ class ScriptedEngine:
     """
 
     def __init__(self) -> None:
+        self._changed = asyncio.Condition()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: the next test begins."""
         self.script = OrderStatus.FILLED
         self.failures: tuple[ErrorInfo, ...] = ()
         self.failing: dict[str, str] = {}
@@ -89,7 +94,6 @@ class ScriptedEngine:
         self.views: dict[str, OrderView] = {}
         self.lots: dict[str, PositionRecord] = {}
         self._keys: dict[tuple[str, str], tuple[str, str]] = {}
-        self._changed = asyncio.Condition()
 
     # --- quotes ------------------------------------------------------------------------------------------------------
 
