@@ -20,6 +20,7 @@ from providers.solana.records import ProgramFailure
 from providers.solana.sender import Sender
 from providers.solana.settings import SolanaSettings
 from providers.solana.signer import Signer
+from providers.solana.transactions import MAX_COMPUTE_UNITS, SIGNATURE_FEE_LAMPORTS
 
 __all__ = ["RECLAIM_BATCH", "SolanaOrderLock", "lock_address", "lock_instruction"]
 
@@ -110,6 +111,25 @@ class SolanaOrderLock:
         except ConnectionFailed as error:
             logger.warning("lock_state_unavailable", extra={"code": error.code, "detail": error.detail})
             return LockState(held=None)
+
+    async def shortage(self) -> str | None:
+        """Say what the wallet is short of for one more open; null when nothing.
+
+        An open needs the reserve that is kept for closing, cancelling and fencing, its lock, and at most its fees.
+
+        Raises:
+            ConnectionFailed: no node tells the balance.
+        """
+        if self._signer is None:
+            return None
+        at = await self._pool.accounts([self._signer.public_key])
+        wallet = at.accounts[0]
+        lamports = 0 if wallet is None else wallet.lamports
+        most_fees = SIGNATURE_FEE_LAMPORTS + self._settings.priority_fee_cap * MAX_COMPUTE_UNITS // 1_000_000
+        needed = self._settings.sol_reserve_lamports + await self._pool.minimum_balance(0) + most_fees
+        if lamports >= needed:
+            return None
+        return f"{self._signer.public_key} has {lamports} lamports, an open needs {needed}"
 
     async def expired(self, submission: Submission) -> bool:
         """Whether the submission can never land any more, shown at `finalized`, whatever became of it before."""

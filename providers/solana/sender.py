@@ -46,6 +46,7 @@ from providers.solana.signer import Signer
 from providers.solana.transactions import (
     MAX_COMPUTE_UNITS,
     MAX_LOADED_BYTES,
+    SIGNATURE_FEE_LAMPORTS,
     ComputeBudget,
     compile_message,
     message_bytes,
@@ -63,7 +64,6 @@ logger = logging.getLogger(__name__)
 Classify = Callable[[ProgramFailure, tuple[str, ...]], ProviderError]
 
 _NO_SIGNATURE = bytes(64)
-_SIGNATURE_FEE_LAMPORTS = 5_000
 _UNIQUE_BITS = 24
 # A last valid height further ahead would keep what is signed unprovable for an hour.
 _BELIEVABLE_LEAD_BLOCKS = 10_000
@@ -282,7 +282,7 @@ class Sender:
         return simulation.units
 
     def _check_reserve(self, draft: _Draft, units: int, lock_lamports: int) -> None:
-        fee = _SIGNATURE_FEE_LAMPORTS * len(self._signers) + -(-draft.price * units // 1_000_000)
+        fee = SIGNATURE_FEE_LAMPORTS * len(self._signers) + -(-draft.price * units // 1_000_000)
         needed = self._settings.sol_reserve_lamports + lock_lamports + fee
         if draft.payer_lamports < needed:
             raise FeePayerShort(

@@ -16,6 +16,7 @@ from providers.solana.node import AccountData
 
 __all__ = [
     "MAX_COMPUTE_UNITS",
+    "SIGNATURE_FEE_LAMPORTS",
     "ComputeBudget",
     "compile_message",
     "message_bytes",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 MAX_COMPUTE_UNITS = 1_400_000
+SIGNATURE_FEE_LAMPORTS = 5_000
 MAX_TRANSACTION_BYTES = 1232
 _SIGNATURE_BYTES = 64
 _COMPUTE_BUDGET = Pubkey.from_string("ComputeBudget111111111111111111111111111111")

@@ -6,12 +6,16 @@ from itertools import count
 
 import msgspec
 import pytest
+from solders.keypair import Keypair
 
 from providers.base.errors import FeePayerShort
+from providers.base.protocol import OrderLock
 from providers.base.types import LockRef, LockTerms, Purpose
+from providers.solana.cluster import SolanaCluster
 from providers.solana.lock import RECLAIM_BATCH, lock_address
 from providers.solana.proofs import Landed
-from tests.solana.solana_world import VENUE, WALLET, Json, World, run_world, terms_of
+from providers.solana.signer import KeypairSigner
+from tests.solana.solana_world import SETTINGS, VENUE, WALLET, Json, World, run_world, terms_of
 
 
 async def held_locks(world: World, number: int) -> list[LockRef]:
@@ -311,6 +315,26 @@ def test_locks_of_another_key_are_left_alone() -> None:
         world.chain.airdrop(lock_address(theirs), 1_000_000)
         await world.slots(2)
         assert await world.solana.lock.prepare_reclaim([theirs]) is None
+
+    run_world(story)
+
+
+def test_a_wallet_below_reserve_lock_and_fees_says_what_it_is_short_of() -> None:
+    """Short of one open: the amount is named; with enough, or without a key, nothing is."""
+
+    async def story(world: World) -> None:
+        lock: OrderLock = world.solana.lock
+        assert await lock.shortage() is None
+        poor = Keypair()
+        cluster = SolanaCluster(world.solana.pool, KeypairSigner(bytes(poor)), world.clock, SETTINGS)
+        assert str(poor.pubkey()) in (await cluster.lock.shortage() or "")
+        world.chain.airdrop(poor.pubkey(), SETTINGS.sol_reserve_lamports)
+        await world.slots(2)
+        assert str(SETTINGS.sol_reserve_lamports) in (await cluster.lock.shortage() or "")
+        world.chain.airdrop(poor.pubkey(), SETTINGS.sol_reserve_lamports)
+        await world.slots(2)
+        assert await cluster.lock.shortage() is None
+        assert await SolanaCluster(world.solana.pool, None, world.clock, SETTINGS).lock.shortage() is None
 
     run_world(story)
 
