@@ -398,7 +398,10 @@ def _venue_lifecycle(overview: Overview) -> tuple[Lifecycle, str]:
     each = {quoting.market_lifecycle(market, overview.now)[0] for _, market, _ in overview.markets}
     if not each:
         return Lifecycle.RETIRED, "the exchange has no market"
-    return (each.pop(), "every market is alike") if len(each) == 1 else (Lifecycle.LIVE, "")
+    if len(each) > 1 or Lifecycle.LIVE in each:
+        return Lifecycle.LIVE, ""
+    shared = each.pop()
+    return shared, f"every market is {shared.value}"
 
 
 def _capacities(overview: Overview) -> list[Capacity]:

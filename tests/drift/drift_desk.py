@@ -12,7 +12,17 @@ from typing import TypeVar
 from solders.keypair import Keypair
 
 from providers.base.clock import VirtualClock
-from providers.base.types import LockRef, LockTerms, OrderKind, OrderTerms, Outcome, OutcomeState, QuoteTerms, Side, Submission
+from providers.base.types import (
+    LockRef,
+    LockTerms,
+    OrderKind,
+    OrderTerms,
+    Outcome,
+    OutcomeState,
+    QuoteTerms,
+    Side,
+    Submission,
+)
 from providers.drift.config import DriftConfig
 from providers.drift.provider import DriftProvider
 from providers.solana.cluster import SolanaCluster

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import driftpy.math.amm
 from driftpy.math.amm import (
     calculate_amm_reserves_after_swap,
     calculate_quote_asset_amount_swapped,
@@ -12,13 +13,16 @@ from driftpy.math.amm import (
 )
 from driftpy.math.orders import standardize_base_asset_amount, standardize_price
 from driftpy.types import AssetType, OraclePriceData, PositionDirection
-from drift_samples import SOL_MARKET, account_bytes, decoded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from providers.drift import curve
 from providers.drift.constants import ContractTier, Direction
 from providers.drift.layouts import FeeTier, PerpMarket, read_perp_market
+from tests.drift.drift_samples import SOL_MARKET, account_bytes, decoded
+
+# The library's constant is a float, which is too coarse for large amounts; the program's is this integer.
+driftpy.math.amm.AMM_TIMES_PEG_TO_QUOTE_PRECISION_RATIO = int(driftpy.math.amm.AMM_TIMES_PEG_TO_QUOTE_PRECISION_RATIO)
 
 SIDES = st.sampled_from([Direction.LONG, Direction.SHORT])
 BILLION = 10**9
@@ -32,7 +36,7 @@ def market_of(values: dict[str, Any] | None = None) -> tuple[PerpMarket, Any]:
 
 def theirs(direction: Direction) -> Any:
     """Return a direction as the venue's library has it."""
-    return PositionDirection.Long() if direction is Direction.LONG else PositionDirection.Short()  # type: ignore[call-arg]
+    return PositionDirection.Long() if direction is Direction.LONG else PositionDirection.Short()
 
 
 @st.composite
@@ -65,8 +69,8 @@ def test_a_fill_costs_what_the_venue_says(values: dict[str, Any], side: Directio
         # Below two units the library widens the spread by one where the program leaves it.
         assert (reserves.base, reserves.quote) == (their_base, their_quote)
     amm.base_asset_reserve, amm.quote_asset_reserve = reserves.base, reserves.quote
-    direction = get_swap_direction(AssetType.BASE(), theirs(side))  # type: ignore[call-arg]
-    new_quote, _ = calculate_amm_reserves_after_swap(amm, AssetType.BASE(), size, direction)  # type: ignore[call-arg]
+    direction = get_swap_direction(AssetType.BASE(), theirs(side))
+    new_quote, _ = calculate_amm_reserves_after_swap(amm, AssetType.BASE(), size, direction)
     expected = calculate_quote_asset_amount_swapped(abs(new_quote - reserves.quote), amm.peg_multiplier, direction)
     assert curve.swap_quote_amount(reserves, size, side) == expected
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drift_samples import full_idl
 
 from providers.base.errors import (
     AccountMissing,
@@ -30,6 +29,7 @@ from providers.base.errors import (
 from providers.drift.constants import PROGRAM_ID, SYSTEM_PROGRAM, TOKEN_PROGRAM
 from providers.drift.errors import ANCHOR_ERRORS, DRIFT_ERRORS, at_phase, classify, drift_refusal
 from providers.solana.records import ProgramFailure
+from tests.drift.drift_samples import full_idl
 
 DRIFT = str(PROGRAM_ID)
 
@@ -40,7 +40,9 @@ DELIBERATELY_UNKNOWN = {
 }  # fmt: skip
 
 
-def failure(code: int | None, program: str | None = DRIFT, kind: str = "Custom", index: int | None = 3) -> ProgramFailure:
+def failure(
+    code: int | None, program: str | None = DRIFT, kind: str = "Custom", index: int | None = 3
+) -> ProgramFailure:
     """Return a failure as a node reports it."""
     return ProgramFailure(instruction_index=index, program_id=program, code=code, kind=kind)
 
@@ -61,7 +63,8 @@ def test_every_code_of_anchor_has_an_entry() -> None:
 
     theirs = {each.value: each.name.replace("_", "").lower() for each in _LangErrorCode}
     for code, name in theirs.items():
-        assert ANCHOR_ERRORS[code].name.lower() == name
+        # 4000 went away with the state namespace, years before this program.
+        assert code == 4000 or ANCHOR_ERRORS[code].name.lower() == name
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from drift_samples import account_bytes, coder, decoded, full_idl
 
 from providers.base.errors import BadAnswer
 from providers.drift import layouts
@@ -21,6 +20,7 @@ from providers.drift.addresses import (
     user_stats_address,
 )
 from providers.drift.constants import PROGRAM_ID
+from tests.drift.drift_samples import account_bytes, coder, decoded, full_idl
 
 READERS = {
     "State": layouts.read_state,
@@ -30,6 +30,11 @@ READERS = {
     "SpotMarket": layouts.read_spot_market,
 }
 SIZES = {"State": 992, "User": 4376, "UserStats": 240, "PerpMarket": 1216, "SpotMarket": 776}
+
+
+def numbers(seed: int) -> random.Random:
+    """Return numbers that repeat."""
+    return random.Random(seed)  # noqa: S311 - nothing secret
 
 
 def squeeze(name: str) -> str:
@@ -67,7 +72,8 @@ def same(mine: Any, theirs: Any, context: str) -> None:
     """Compare a scalar of both readers."""
     if isinstance(mine, int) and not isinstance(theirs, int):
         body = [each for each in full_idl()["types"] if each["type"]["kind"] == "enum"]
-        owners = [each["name"] for each in body if type(theirs).__name__ in {v["name"] for v in each["type"]["variants"]}]
+        name = type(theirs).__name__
+        owners = [each["name"] for each in body if name in {variant["name"] for variant in each["type"]["variants"]}]
         assert mine in {variant_number(owner, theirs) for owner in owners}, context
     else:
         assert mine == plain(theirs), context
@@ -90,14 +96,14 @@ def test_sizes_are_the_programs(name: str) -> None:
 @pytest.mark.parametrize("name", ["UserStats", "PerpMarket", "SpotMarket"])
 def test_flat_accounts_read_as_the_oracle_reads_them(name: str, seed: int) -> None:
     """Every field of random bytes is what the interface description's decoder finds there."""
-    data = account_bytes(name, rng=random.Random(seed))
+    data = account_bytes(name, rng=numbers(seed))
     compare(READERS[name](data), decoded(data))
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_state_reads_as_the_oracle_reads_it(seed: int) -> None:
     """Fee tiers and guard rails of random bytes are what the decoder finds there."""
-    data = account_bytes("State", rng=random.Random(seed))
+    data = account_bytes("State", rng=numbers(seed))
     mine, theirs = layouts.read_state(data), decoded(data)
     compare(mine, theirs, frozenset({"fee_tiers", "guard_rails"}))
     assert [(tier.fee_numerator, tier.fee_denominator) for tier in mine.fee_tiers] == [
@@ -111,7 +117,7 @@ def test_state_reads_as_the_oracle_reads_it(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_user_reads_as_the_oracle_reads_it(seed: int) -> None:
     """Positions and open orders are the oracle's, slot for slot; empty slots and ended orders are left out."""
-    rng = random.Random(seed)
+    rng = numbers(seed)
     values = {f"orders.{index}.status": rng.randrange(4) for index in range(32)}
     data = account_bytes("User", values, rng=rng)
     mine, theirs = layouts.read_user(data), decoded(data)
@@ -171,7 +177,12 @@ def test_own_description_is_part_of_the_venues() -> None:
         theirs = {each["name"]: without_docs(each) for each in whole[kind]}
         assert ours[kind]
         for each in ours[kind]:
-            assert each == theirs[each["name"]], each["name"]
+            if kind == "events":
+                # Older programs log fewer fields at the end: events stop where every version has them.
+                fields = theirs[each["name"]]["fields"]
+                assert each["fields"] == fields[: len(each["fields"])]
+            else:
+                assert each == theirs[each["name"]], each["name"]
     assert ours["errors"] == [{"code": each["code"], "name": each["name"]} for each in whole["errors"]]
     assert len(ours["errors"]) == 325
     assert set(coder().acc_name_to_discriminator) >= {each["name"] for each in ours["accounts"]}
