@@ -44,6 +44,7 @@ class SolanaCluster:
         *,
         read_pool: NodePool | None = None,
     ) -> None:
+        self._venue_pools: list[NodePool] = []
         self.all_nodes = pool
         self.pool = read_pool if read_pool is not None else pool
         self.signer = signer
@@ -95,6 +96,7 @@ class SolanaCluster:
 
     def with_read_pool(self, pool: NodePool) -> SolanaCluster:
         """Return the same cluster for a venue with its own nodes for reads, simulation and first send."""
+        self._venue_pools.append(pool)
         return SolanaCluster(self.all_nodes, self.signer, self.clock, self.settings, read_pool=pool)
 
     async def genesis_hash(self) -> str:
@@ -102,7 +104,6 @@ class SolanaCluster:
         return await self.all_nodes.genesis_hash()
 
     async def aclose(self) -> None:
-        """Release the connections of every pool."""
-        await self.all_nodes.aclose()
-        if self.pool is not self.all_nodes:
-            await self.pool.aclose()
+        """Release every connection, those of venues with their own nodes included."""
+        for pool in dict.fromkeys((self.all_nodes, self.pool, *self._venue_pools)):
+            await pool.aclose()

@@ -112,13 +112,17 @@ class SolanaOrderLock:
             logger.warning("lock_state_unavailable", extra={"code": error.code, "detail": error.detail})
             return LockState(held=None)
 
+    async def expired(self, submission: Submission) -> bool:
+        """Whether the submission can never land any more, shown at `finalized`, whatever became of it before."""
+        return await self._proofs.expired(submission)
+
     async def shortage(self) -> str | None:
-        """Say what the wallet is short of for one more open; null when nothing.
+        """Say what the wallet is short of for one more open; null when nothing, or no key.
 
         An open needs the reserve that is kept for closing, cancelling and fencing, its lock, and at most its fees.
 
         Raises:
-            ConnectionFailed: no node tells the balance.
+            ConnectionFailed: no node answers; nothing is known then.
         """
         if self._signer is None:
             return None
@@ -129,27 +133,7 @@ class SolanaOrderLock:
         needed = self._settings.sol_reserve_lamports + await self._pool.minimum_balance(0) + most_fees
         if lamports >= needed:
             return None
-        return f"{self._signer.public_key} has {lamports} lamports, an open needs {needed}"
-
-    async def expired(self, submission: Submission) -> bool:
-        """Whether the submission can never land any more, shown at `finalized`, whatever became of it before."""
-        return await self._proofs.expired(submission)
-
-    async def shortage(self) -> str | None:
-        """Say what the wallet is short of for an open with its lock and the reserve; null when nothing, or no key.
-
-        Raises:
-            ConnectionFailed: no node answers; nothing is known then.
-        """
-        if self._signer is None:
-            return None
-        at = await self._pool.accounts([self._signer.public_key])
-        wallet = at.accounts[0]
-        lamports = 0 if wallet is None else wallet.lamports
-        needed = self._settings.sol_reserve_lamports + await self._pool.minimum_balance(0)
-        if lamports > needed:
-            return None
-        return f"the wallet has {lamports} lamports, opens need more than {needed} (reserve and one lock)"
+        return f"the wallet has {lamports} lamports, an open needs {needed} (reserve, one lock, fees)"
 
     async def landed(self, submission: Submission) -> bool | None:
         """Whether a fence or reclaim landed without error at `finalized`; null while not known."""
