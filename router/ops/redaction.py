@@ -14,8 +14,10 @@ REDACTED: Final = "[redacted]"
 
 # Whole words between underscores: `keypair` is a secret, `public_key` and `idempotency_key` are not.
 _SECRET_NAMES = re.compile(
-    r"(?:^|_)(?:authorization|password|passwd|passphrase|secret|secrets|token|api_?key|access_?key|private_?key"
-    r"|secret_?key|key_?bytes|keypair|mnemonic|seed_?phrase|cookie|credentials?)(?:$|_)"
+    r"(?:^|_)(?:authorization|password|passwd|passphrase|secrets?|api_?key|access_?key|private_?key|secret_?key"
+    r"|key_?bytes|keypair|mnemonic|seed_?phrase|cookie|credentials?)(?:$|_)"
+    # A token account is an address on Solana; only a name that ends in token is a key.
+    r"|(?:^|_)token$"
 )
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\"'<>\\]+", re.IGNORECASE)
 _BEARER = re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE)
