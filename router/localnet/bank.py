@@ -257,6 +257,12 @@ class Bank:
             self._journal.close()
             self._journal = None
 
+    def abandon(self) -> None:
+        """Let go of the files as a kill would, without a last snapshot."""
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+
     # Inside
 
     def _prepare(self, tx: VersionedTransaction, slot: int, *, any_blockhash: bool = False) -> Loaded | Run:

@@ -80,9 +80,7 @@ class Cluster:
         self.config = config
         journal = None
         if config.state_dir is not None:
-            if config.reset:
-                Journal.reset(config.state_dir)
-            journal = Journal(config.state_dir)
+            journal = Journal(config.state_dir, reset=config.reset)
         self.bank = Bank(
             genesis=Hash(clock.random_bytes(32)),
             unix_time_ms=int(clock.now().timestamp() * 1000),
@@ -222,6 +220,12 @@ class Cluster:
                     raise error
         finally:
             self.bank.close()
+
+    def abandon(self) -> None:
+        """Let go of the state on disk as a kill would; for tests of recovery within one process."""
+        if self._task is not None:
+            self._task.cancel()
+        self.bank.abandon()
 
     def advance(self, slots: int = 1) -> None:
         """Produce slots by hand."""

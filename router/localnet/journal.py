@@ -6,8 +6,8 @@ kill left half written at the end is cut off on the next start. A full log becom
 
 from __future__ import annotations
 
+import fcntl
 import os
-import shutil
 import zlib
 from pathlib import Path
 
@@ -60,21 +60,29 @@ _SNAPSHOT = msgspec.msgpack.Decoder(Snapshot)
 
 
 class Journal:
-    """One cluster's directory: `<n>.snapshot`, `<n>.log`, and `slot`."""
+    """One cluster's directory: `<n>.snapshot`, `<n>.log`, and `slot`.
 
-    def __init__(self, directory: Path) -> None:
+    Raises `BlockingIOError` when another process (or an unclosed cluster of this one) holds the directory.
+    """
+
+    def __init__(self, directory: Path, *, reset: bool = False) -> None:
         self._directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         self._slot_file = os.open(directory / "slot", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._slot_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._slot_file)
+            raise BlockingIOError(f"another cluster is running on {directory}") from None
         self._number = 0
         self._log: int | None = None
         self._log_bytes = 0
-
-    @staticmethod
-    def reset(directory: Path) -> None:
-        """Throw a cluster's state away."""
-        if directory.exists():
-            shutil.rmtree(directory)
+        if reset:
+            os.ftruncate(self._slot_file, 0)
+            # Logs last: without its snapshot a log is never read.
+            for pattern in ("*.snapshot", "*.part", "*.log"):
+                for path in directory.glob(pattern):
+                    path.unlink()
 
     @property
     def full(self) -> bool:
@@ -129,6 +137,7 @@ class Journal:
         self._sync_directory()
         self._close_log()
         self._number = old + 1
+        self._log_path().unlink(missing_ok=True)  # what a reset that was cut short left
         self._open_log()
         self._log_bytes = 0
         for suffix in ("snapshot", "log"):

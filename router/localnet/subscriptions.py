@@ -64,7 +64,8 @@ class Hub:
         self._sessions: list[Session] = []
         self._changed: dict[int, dict[Pubkey, None]] = {}
         self._landed: dict[int, list[Landed]] = {}
-        self._views = {depth: cluster.bank.view(depth) for depth in _DEPTHS.values()}
+        self._views = {depth: self._reach(depth) for depth in _DEPTHS.values()}
+        self._root = cluster.bank.view(FINALIZED_DEPTH)
         cluster.on_account(self._on_account)
         cluster.on_landed(self._on_landed)
         cluster.on_slot(self._on_slot)
@@ -79,6 +80,11 @@ class Hub:
         """End a session."""
         self._sessions.remove(session)
 
+    def _reach(self, depth: int) -> int:
+        """Return the newest slot that a commitment shows; before the first slot while the chain is younger."""
+        slot = self.cluster.slot - depth
+        return self.cluster.bank.view(depth) if slot >= self.cluster.bank.timeline.first_slot else slot
+
     def _on_account(self, key: Pubkey) -> None:
         self._changed.setdefault(self.cluster.slot, {})[key] = None
         for session in self._sessions:
@@ -90,9 +96,9 @@ class Hub:
             session.transaction_landed(landed, landed.slot, 0)
 
     def _on_slot(self, slot: int) -> None:
-        root_before = self._views[FINALIZED_DEPTH]
+        root_before = self._root
         for depth in (CONFIRMED_DEPTH, FINALIZED_DEPTH):
-            view = self.cluster.bank.view(depth)
+            view = self._reach(depth)
             newly = [each for each in self._changed if self._views[depth] < each <= view]
             keys = {key: None for each in newly for key in self._changed[each]}
             landed = [
@@ -106,7 +112,7 @@ class Hub:
                     if self.cluster.bank.history.get(tx.signature) is tx:
                         session.transaction_landed(tx, view, depth)
             self._views[depth] = view
-        root = self._views[FINALIZED_DEPTH]
+        self._root = root = self.cluster.bank.view(FINALIZED_DEPTH)
         for session in self._sessions:
             session.slot_began(slot, root)
             if root > root_before:

@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pybase64
-from providers.base.clock import VirtualClock
-from router.localnet.cluster import Cluster, ClusterConfig
-from router.localnet.programs import Call, Effects, ModelRefusal
 from solders.account import Account
 from solders.address_lookup_table_account import AddressLookupTableAccount
 from solders.hash import Hash
@@ -20,6 +17,10 @@ from solders.message import MessageV0
 from solders.pubkey import Pubkey
 from solders.system_program import CreateAccountParams, TransferParams, create_account, transfer
 from solders.transaction import VersionedTransaction
+
+from providers.base.clock import VirtualClock
+from router.localnet.cluster import Cluster, ClusterConfig
+from router.localnet.programs import Call, Effects, ModelRefusal
 
 SOL = 10**9
 SYSTEM = Pubkey.default()

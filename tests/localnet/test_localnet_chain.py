@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from localnet_bench import SOL, SYSTEM, Bench, encoded
-from router.localnet.messages import LOOKUP_TABLE_PROGRAM
-from router.localnet.virtual_time import run_virtual
-from providers.base.clock import VirtualClock
-from router.localnet.cluster import Cluster, ClusterConfig
 from solders.account import Account
 from solders.address_lookup_table_account import AddressLookupTableAccount
 from solders.compute_budget import set_compute_unit_limit, set_compute_unit_price
@@ -17,6 +13,11 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.system_program import CreateAccountWithSeedParams, create_account_with_seed
 from solders.transaction import VersionedTransaction
+
+from providers.base.clock import VirtualClock
+from router.localnet.cluster import Cluster, ClusterConfig
+from router.localnet.messages import LOOKUP_TABLE_PROGRAM
+from router.localnet.virtual_time import run_virtual
 
 PROCESSED = {"encoding": "base64", "preflightCommitment": "processed", "commitment": "processed"}
 UNCHECKED = {"encoding": "base64", "skipPreflight": True}

@@ -29,7 +29,8 @@ def test_a_restart_knows_everything(tmp_path: Path) -> None:
     first.cluster.warp(20, seconds=500)
     slot, height, time_s = first.cluster.slot, first.cluster.block_height, first.cluster.unix_timestamp
 
-    second = Bench(tmp_path, seed=2)  # as after a kill: nothing was closed
+    first.cluster.abandon()
+    second = Bench(tmp_path, seed=2)
     assert second.cluster.genesis_hash == first.cluster.genesis_hash
     assert second.lamports(to) == SOL
     assert second.cluster.accounts_by_owner(to) == first.cluster.accounts_by_owner(to)
@@ -53,6 +54,7 @@ def test_the_finalized_view_is_not_lost_by_a_restart(tmp_path: Path) -> None:
     first.cluster.execute(first.signed(first.pay(to, SOL)))
     first.cluster.advance(40)
     assert first.lamports(to, "finalized") == SOL
+    first.cluster.abandon()
     second = Bench(tmp_path)
     assert second.lamports(to, "finalized") == SOL
     signatures = second.rpc("getSignaturesForAddress", str(to), {"commitment": "finalized"})
@@ -67,10 +69,22 @@ def test_a_half_written_record_is_cut_off(tmp_path: Path) -> None:
     log = max(tmp_path.glob("*.log"), key=lambda path: int(path.stem))
     with log.open("ab") as file:
         file.write(b"\x40\0\0\0half")
+    first.cluster.abandon()
     second = Bench(tmp_path)
     assert second.lamports(to) == SOL
     second.cluster.execute(second.signed(second.pay(to, SOL)))
+    second.cluster.abandon()
     assert Bench(tmp_path).lamports(to) == 2 * SOL
+
+
+def test_two_clusters_never_share_a_directory(tmp_path: Path) -> None:
+    """The second is refused while the first runs, even to reset it; closing the first lets it in."""
+    first = Bench(tmp_path)
+    for reset in (False, True):
+        with pytest.raises(BlockingIOError, match="another cluster"):
+            Bench(tmp_path, reset=reset)
+    first.cluster.bank.close()
+    assert Bench(tmp_path).cluster.genesis_hash == first.cluster.genesis_hash
 
 
 def test_reset_begins_another_cluster(tmp_path: Path) -> None:
@@ -78,6 +92,7 @@ def test_reset_begins_another_cluster(tmp_path: Path) -> None:
     first = Bench(tmp_path)
     to = Keypair().pubkey()
     first.cluster.execute(first.signed(first.pay(to, SOL)))
+    first.cluster.abandon()
     second = Bench(tmp_path, reset=True, seed=9)
     assert second.cluster.genesis_hash != first.cluster.genesis_hash
     assert second.lamports(to) == 0
@@ -93,6 +108,7 @@ def test_a_fork_is_a_fork_after_a_restart_too(tmp_path: Path) -> None:
     first.cluster.execute(tx)
     first.cluster.fork(1)
     first.cluster.advance(2)
+    first.cluster.abandon()
     second = Bench(tmp_path)
     assert second.lamports(to) == 0
     assert second.cluster.transaction(str(tx.signatures[0])) is None

@@ -7,16 +7,17 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from localnet_bench import SOL, encoded
+from solders.keypair import Keypair
+from solders.message import MessageV0
+from solders.system_program import TransferParams, transfer
+from solders.transaction import VersionedTransaction
+
 from providers.base.clock import VirtualClock
 from providers.solana.transport import Reply, WireError
 from router.localnet.cluster import Cluster, ClusterConfig
 from router.localnet.faults import Fault, FaultKind, WireFaults
 from router.localnet.transport import InProcessTransport
 from router.localnet.virtual_time import run_virtual
-from solders.keypair import Keypair
-from solders.message import MessageV0
-from solders.system_program import TransferParams, transfer
-from solders.transaction import VersionedTransaction
 
 
 class Wire:
