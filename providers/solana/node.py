@@ -334,7 +334,7 @@ class Node:
         raw = await self._client.call(method, params)
         try:
             return decoder.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self._bad(f"{method} in a shape that it does not have", error)
 
     def _bad(self, detail: str, cause: Exception | None = None) -> NoReturn:

@@ -285,10 +285,13 @@ class NodePool:
             not_sent=all(answer is not None and answer.phase is Phase.NOT_SENT for answer in answers),
         )
 
-    async def highest_heights(self) -> int:
-        """Ask every node for its confirmed block height and return the highest ever seen."""
-        await self._gather(self.nodes, Node.tip)
-        return self.highest_height
+    def ask_tips(self) -> asyncio.Task[tuple[int, ...]]:
+        """Begin to ask every node for its confirmed block height; the task gives the heights that came."""
+        return self._spawn(self._tips())
+
+    async def _tips(self) -> tuple[int, ...]:
+        answers = await self._gather(self.nodes, Node.tip)
+        return tuple(answer for answer in answers if isinstance(answer, int))
 
     async def sane_nodes(self) -> tuple[Node, ...]:
         """Return the nodes fit for a proof: right genesis hash, height at most the slot, a slot that moves."""

@@ -110,7 +110,7 @@ class RpcClient:
             raise error_of_status(reply.status, self.name, reply.retry_after_s)
         try:
             answer = _ANSWER.decode(reply.body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadAnswer(f"{self.name}: not a JSON-RPC answer") from error
         if answer.error is not None:
             raise error_of_rpc(answer.error.code, answer.error.message, self.name)

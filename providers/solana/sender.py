@@ -29,13 +29,15 @@ from providers.base.errors import (
     ConnectionFailed,
     FeePayerShort,
     LiveTradingOff,
+    LockHeld,
+    NodeBehind,
     ProviderError,
     RequestRejected,
     SignerRefused,
 )
 from providers.base.types import Ack, LockRef, Purpose, Submission
 from providers.solana.body import BLOCKHASH_LIFE_BLOCKS, SolanaBody, decode_body
-from providers.solana.errors import ForeignLockBase, LockHeld, error_of_transaction
+from providers.solana.errors import ForeignLockBase, error_of_transaction
 from providers.solana.fees import priority_fee
 from providers.solana.lock_account import ACCOUNT_IN_USE, RESULT_WITH_NEGATIVE_LAMPORTS, lock_instruction
 from providers.solana.node import Blockhash
@@ -67,6 +69,7 @@ _NO_SIGNATURE = bytes(64)
 _UNIQUE_BITS = 24
 # A last valid height further ahead would keep what is signed unprovable for an hour.
 _BELIEVABLE_LEAD_BLOCKS = 10_000
+_TIPS_GRACE_S = 0.5
 _REMEMBERED_HANDLES = 10_000
 
 
@@ -77,7 +80,6 @@ class _Draft(msgspec.Struct, frozen=True, kw_only=True):
     locked: bool
     tables: tuple[AddressLookupTableAccount, ...]
     blockhash: Blockhash
-    height: int
     price: int
     loaded_bytes: int | None
     payer_lamports: int
@@ -167,12 +169,17 @@ class Sender:
         """
         genesis, signer = await self._may_sign()
         payer = signer.public_key
+        locking: tuple[Instruction, ...] = ()
         if lock is not None:
             if Pubkey.from_string(lock.terms.base) not in self._signers:
                 raise ForeignLockBase(f"the order's lock belongs to {lock.terms.base}; the signer is {payer}")
-            instructions = (lock_instruction(lock, payer=payer, number=number), *instructions)
-        draft = await self._draft(payer, tuple(instructions), locked=lock is not None, tables=lookup_tables)
+            locking = (lock_instruction(lock, payer=payer, number=number),)
+        # Every node is asked how high the chain is: one that gives too low a last valid height must not make a proof
+        # of expiry early. It goes on beside the rest.
+        tips = self._all.ask_tips()
+        draft = await self._draft(payer, locking, tuple(instructions), lookup_tables)
         units = await self._simulate(draft, payer, classify)
+        height = await self._height(tips, draft.blockhash)
         limit = min(units + units * self._settings.compute_margin_percent // 100, MAX_COMPUTE_UNITS)
         if purpose is Purpose.OPEN:
             lamports = 0 if lock is None else lock.terms.base_lamports + number
@@ -183,7 +190,7 @@ class Sender:
             signed=signed,
             blockhash=str(draft.blockhash.blockhash),
             last_valid_block_height=draft.blockhash.last_valid_block_height,
-            height_at_signing=draft.height,
+            height_at_signing=height,
             slot_at_signing=draft.blockhash.slot,
             genesis_hash=genesis,
             lock_instruction_index=draft.lock_index,
@@ -232,36 +239,46 @@ class Sender:
             raise LiveTradingOff("mainnet needs live trading switched on")
         return genesis, self._signer
 
+    async def _height(self, tips: asyncio.Task[tuple[int, ...]], blockhash: Blockhash) -> int:
+        """Return the highest block height known, waiting for slow nodes no longer than a moment."""
+        grace = asyncio.ensure_future(self._clock.sleep(_TIPS_GRACE_S))
+        await asyncio.wait({tips, grace}, return_when=asyncio.FIRST_COMPLETED)
+        grace.cancel()
+        now = max(tips.result(), default=0) if tips.done() else 0
+        last_valid = blockhash.last_valid_block_height
+        if now and last_valid > now + _BELIEVABLE_LEAD_BLOCKS:
+            raise BadAnswer(f"a last valid height of {last_valid} at a height of {now}")
+        return max(self._all.highest_height, last_valid - BLOCKHASH_LIFE_BLOCKS)
+
     async def _draft(
-        self, payer: Pubkey, instructions: tuple[Instruction, ...], *, locked: bool, tables: Sequence[Pubkey]
+        self,
+        payer: Pubkey,
+        locking: tuple[Instruction, ...],
+        instructions: tuple[Instruction, ...],
+        tables: Sequence[Pubkey],
     ) -> _Draft:
         missing = [key for key in tables if key not in self._tables]
-        blockhash, height, fees, accounts = await asyncio.gather(
+        blockhash, fees, accounts = await asyncio.gather(
             self._pool.latest_blockhash(),
-            # Every node is asked: one that gives too low a last valid height must not make a proof of expiry early.
-            self._all.highest_heights(),
             self._recent_fees(instructions),
             self._pool.accounts([payer, *missing]),
         )
         for key, account in zip(missing, accounts.accounts[1:], strict=True):
             self._tables[key] = table_of(key, account)
-        if blockhash.last_valid_block_height > height + _BELIEVABLE_LEAD_BLOCKS:
-            raise BadAnswer(f"a last valid height of {blockhash.last_valid_block_height} at a height of {height}")
         wallet = accounts.accounts[0]
         unique = int.from_bytes(self._clock.random_bytes(_UNIQUE_BITS // 8), "big")
         return _Draft(
-            instructions=instructions,
-            locked=locked,
+            instructions=(*locking, *instructions),
+            locked=bool(locking),
             tables=tuple(self._tables[key] for key in tables),
             blockhash=blockhash,
-            height=max(height, blockhash.last_valid_block_height - BLOCKHASH_LIFE_BLOCKS),
             price=priority_fee(
                 fees,
                 percentile=self._settings.priority_fee_percentile,
                 floor=self._settings.priority_fee_floor,
                 cap=self._settings.priority_fee_cap,
             ),
-            loaded_bytes=None if locked else MAX_LOADED_BYTES - unique,
+            loaded_bytes=None if locking else MAX_LOADED_BYTES - unique,
             payer_lamports=0 if wallet is None else wallet.lamports,
         )
 
@@ -276,7 +293,12 @@ class Sender:
     async def _simulate(self, draft: _Draft, payer: Pubkey, classify: Classify) -> int:
         message = draft.message(payer, MAX_COMPUTE_UNITS)
         unsigned = wire_of(message_bytes(message), [_NO_SIGNATURE] * len(required_signers(message)))
-        simulation = await self._pool.simulate(unsigned, min_context_slot=draft.blockhash.slot)
+        try:
+            simulation = await self._pool.simulate(unsigned, min_context_slot=draft.blockhash.slot)
+        except NodeBehind:
+            # A lookup table that no node knows any more was closed: read them anew the next time.
+            self._tables.clear()
+            raise
         if simulation.err is not None:
             raise _refusal(simulation.err, simulation.logs, draft, classify)
         return simulation.units

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from solders.hash import Hash
 
@@ -304,6 +305,26 @@ def test_a_fork_takes_a_proof_back() -> None:
         assert isinstance(await world.solana.proofs.examine(submission), Unclear)
         await world.expire()
         assert isinstance(await world.solana.proofs.examine(submission), Expired)
+
+    run_world(story)
+
+
+def test_a_lock_read_from_before_the_expiry_height_is_not_read_as_free() -> None:
+    """History gone and the lock read by a node far behind: without its minimum slot that read would free the lock."""
+
+    async def story(world: World) -> None:
+        submission = await world.attempt(await world.lock())
+        world.fault("landed_late", method="sendTransaction", slots=120)
+        await world.solana.sender.submit(submission)
+        await world.expire()
+        world.transports[0].lies = {"getTransaction": absent}
+        # At `confirmed` it reads as free too: only the read at `finalized` has a slot to hold it to.
+        world.fault("stale", method="getMultipleAccounts", slots=180, count=None)
+        assert isinstance(await world.solana.proofs.examine(submission), Unclear)
+        assert ("node0", "stale") in world.faults.struck
+        asked = [msgspec.json.decode(body)["params"][1] for body in world.transports[0].sent if b"getMultipleA" in body]
+        assert asked[-1]["commitment"] == "finalized"
+        assert asked[-1]["minContextSlot"] > decode_body(submission).slot_at_signing + 150
 
     run_world(story)
 
