@@ -244,10 +244,19 @@ def _offers(fill: Fill, filling: Filling) -> list[_Offer]:
 
 
 def _insert(offers: list[_Offer], offer: _Offer, maker_side: Direction) -> None:
-    """Keep the best price first; an equal price goes before the ones that are there."""
+    """Keep the best price first; among equal prices the place is wherever a bisection first meets one of them."""
     step = 1 if maker_side is Direction.SHORT else -1
-    places = (index for index, other in enumerate(offers) if (other.price - offer.price) * step >= 0)
-    offers.insert(next(places, len(offers)), offer)
+    left, right = 0, len(offers)
+    while left < right:
+        middle = left + (right - left) // 2
+        better = (offer.price - offers[middle].price) * step
+        if better == 0:
+            left = right = middle
+        elif better > 0:
+            left = middle + 1
+        else:
+            right = middle
+    offers.insert(left, offer)
 
 
 def _is_offer(order: Order, side: Direction, market_index: int) -> bool:
