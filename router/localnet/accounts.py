@@ -8,7 +8,7 @@ programs, sysvars) is LiteSVM's.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pybase64
 from solders.account import Account
@@ -49,6 +49,8 @@ class AccountStore:
         self._by_owner: dict[Pubkey, dict[Pubkey, None]] = {}
         self._touched: deque[tuple[int, Pubkey]] = deque()
         self._outside: set[Pubkey] = set()
+        # What the runtime writes by itself in every slot (the clock): made for the slot that is looked at.
+        self.derived: dict[Pubkey, Callable[[int], Account]] = {}
 
     def current(self, key: Pubkey) -> Account | None:
         """Return the account now, or null when it does not exist."""
@@ -60,6 +62,9 @@ class AccountStore:
 
     def at(self, key: Pubkey, slot: int) -> Version | None:
         """Return the account's version at the end of `slot`, or null when it did not exist."""
+        derived = self.derived.get(key)
+        if derived is not None:
+            return Version(slot, derived(slot))
         versions = self._versions.get(key)
         if versions is None:
             account = self._svm.get_account(key)

@@ -7,6 +7,7 @@ whoever listens.
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Callable
 
 import msgspec
@@ -43,6 +44,10 @@ CONFIRMED_DEPTH = 1
 FINALIZED_DEPTH = 32
 SLOTS_PER_EPOCH = 432_000
 WRAPPED_SOL = Pubkey.from_string("So11111111111111111111111111111111111111112")
+CLOCK_SYSVAR = Pubkey.from_string("SysvarC1ock11111111111111111111111111111111")
+SYSVAR_OWNER = Pubkey.from_string("Sysvar1111111111111111111111111111111111111")
+# Slot, start of the epoch, epoch, epoch of the next leader schedule, seconds.
+_CLOCK_LAYOUT = struct.Struct("<QqQQq")
 _HASHES_KEPT = 512
 _CLOSED = Account(0, b"", SYSTEM_PROGRAM)
 
@@ -101,6 +106,7 @@ class Bank:
         )
         self.models: dict[Pubkey, ProgramModel] = {}
         self.store = AccountStore(self.svm)
+        self.store.derived[CLOCK_SYSVAR] = self._clock_account
         self.history = History()
         self.runtime = Runtime(self.svm, self.models)
         self.on_account: list[Callable[[Pubkey], None]] = []
@@ -296,16 +302,24 @@ class Bank:
             for key in swapped:
                 self.svm.set_account(key, self.store.current(key) or _CLOSED)
 
+    def _clock(self, slot: int) -> ClockSysvar:
+        epoch = slot // SLOTS_PER_EPOCH
+        start = max(epoch * SLOTS_PER_EPOCH, self.timeline.first_slot)
+        now = self.timeline.time_ms(slot) // 1000
+        return ClockSysvar(slot, self.timeline.time_ms(start) // 1000, epoch, epoch + 1, now)
+
+    def _clock_account(self, slot: int) -> Account:
+        """Return the clock's account as every slot has its own: LiteSVM's shows the slot that last executed."""
+        clock = self._clock(slot)
+        data = _CLOCK_LAYOUT.pack(
+            clock.slot, clock.epoch_start_timestamp, clock.epoch, clock.leader_schedule_epoch, clock.unix_timestamp
+        )
+        return Account(self.rent(len(data)), data, SYSVAR_OWNER)
+
     def _set_clock(self, slot: int) -> None:
         if self._clock_slot == slot:
             return
-        epoch = slot // SLOTS_PER_EPOCH
-        start = max(epoch * SLOTS_PER_EPOCH, self.timeline.first_slot)
-        self.svm.set_clock(
-            ClockSysvar(
-                slot, self.timeline.time_ms(start) // 1000, epoch, epoch + 1, self.timeline.time_ms(slot) // 1000
-            )
-        )
+        self.svm.set_clock(self._clock(slot))
         self._clock_slot = slot
 
     def _settle_slot(self) -> None:
