@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from localnet_bench import Bench
 from solders.keypair import Keypair
+
+from tests.localnet.localnet_bench import Bench
 
 bench = Bench(Path(sys.argv[1]))
 print(bench.cluster.genesis_hash, flush=True)  # noqa: T201 - the parent reads it

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from localnet_bench import SOL, SYSTEM, Bench, encoded
 from solders.account import Account
 from solders.address_lookup_table_account import AddressLookupTableAccount
 from solders.compute_budget import set_compute_unit_limit, set_compute_unit_price
@@ -18,6 +17,7 @@ from providers.base.clock import VirtualClock
 from router.localnet.cluster import Cluster, ClusterConfig
 from router.localnet.messages import LOOKUP_TABLE_PROGRAM
 from router.localnet.virtual_time import run_virtual
+from tests.localnet.localnet_bench import SOL, SYSTEM, Bench, encoded
 
 PROCESSED = {"encoding": "base64", "preflightCommitment": "processed", "commitment": "processed"}
 UNCHECKED = {"encoding": "base64", "skipPreflight": True}

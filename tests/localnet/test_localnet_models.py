@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import pytest
-from localnet_bench import COUNTER_PROGRAM, SOL, SYSTEM, Bench, CounterModel, count, encoded, value_of
 from solders.account import Account
 from solders.compute_budget import set_compute_unit_limit
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
+
+from tests.localnet.localnet_bench import COUNTER_PROGRAM, SOL, SYSTEM, Bench, CounterModel, count, encoded, value_of
 
 COUNTER = Keypair.from_seed(bytes([9] * 32)).pubkey()
 
 
 @pytest.fixture
 def bench() -> Bench:
-    """A cluster with the made-up program."""
+    """Return a cluster with the made-up program."""
     bench = Bench()
     bench.cluster.register(CounterModel(bench.cluster.minimum_balance(8)))
     return bench
 
 
 def model(bench: Bench) -> CounterModel:
-    """The program that stands in the cluster."""
+    """Return the program that stands in the cluster."""
     found = bench.cluster.bank.models[COUNTER_PROGRAM]
     assert isinstance(found, CounterModel)
     return found

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from localnet_bench import SOL, Bench, encoded
 from solders.account import Account
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
+
+from tests.localnet.localnet_bench import SOL, Bench, encoded
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -118,8 +119,8 @@ def test_a_fork_is_a_fork_after_a_restart_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("answers", [1, 25, 60])
 def test_a_kill_loses_nothing_that_was_answered(tmp_path: Path, answers: int) -> None:
     """SIGKILL while transactions are answered: each answered one is there, and slots and time never go back."""
-    child = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("localnet_child.py")), str(tmp_path)],
+    child = subprocess.Popen(  # noqa: S603 - our own script
+        [sys.executable, "-m", "tests.localnet.localnet_child", str(tmp_path)],
         stdout=subprocess.PIPE,
         cwd=ROOT,
         env={"PYTHONPATH": str(ROOT)},

@@ -7,7 +7,6 @@ from typing import Any
 
 import pybase64
 import pytest
-from localnet_bench import SOL, SYSTEM, Bench, encoded
 from solders.account import Account
 from solders.instruction import AccountMeta, Instruction
 from solders.keypair import Keypair
@@ -17,6 +16,7 @@ from solders.transaction import VersionedTransaction
 
 from router.localnet import base58
 from router.localnet.history import TOKEN_PROGRAM
+from tests.localnet.localnet_bench import SOL, SYSTEM, Bench, encoded
 
 NOW = {"encoding": "base64", "commitment": "processed"}
 MINT = Keypair.from_seed(bytes([3] * 32)).pubkey()
@@ -30,7 +30,7 @@ def token_account(owner: Pubkey, amount: int) -> Account:
 
 @pytest.fixture
 def bench() -> Bench:
-    """A cluster with a mint of six decimals."""
+    """Return a cluster with a mint of six decimals."""
     bench = Bench()
     bench.cluster.set_account(MINT, Account(1_461_600, bytes(36) + bytes(8) + b"\x06\x01" + bytes(36), TOKEN_PROGRAM))
     return bench
@@ -240,7 +240,7 @@ def test_a_transaction_too_large_is_refused() -> None:
 def test_the_world_may_add_controls() -> None:
     """A registered control is a method; one that does not say that it is the localnet's is refused."""
     bench = Bench()
-    bench.cluster.register_control("localnet_echo", lambda body: json.loads(body))
+    bench.cluster.register_control("localnet_echo", json.loads)
     assert bench.rpc("localnet_echo", {"a": 1}) == {"a": 1}
     assert bench.rpc("localnet_status")["slot"] == bench.cluster.slot
     with pytest.raises(ValueError, match="localnet_"):

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 
 import aiohttp
 import pytest
-from localnet_bench import SOL
 from solana.rpc.async_api import AsyncClient
 from solana.rpc.commitment import Confirmed, Finalized, Processed
 from solana.rpc.core import RPCException
@@ -23,6 +22,7 @@ from solders.transaction import VersionedTransaction
 from providers.base.clock import SystemClock
 from router.localnet.cluster import Cluster, ClusterConfig
 from router.localnet.server import LocalnetServer, serve
+from tests.localnet.localnet_bench import SOL
 
 WALLET = Keypair.from_seed(bytes([4] * 32))
 
@@ -105,8 +105,8 @@ def test_solana_py_subscribes() -> None:
             assert server.cluster.execute(tx).ok
             seen: list[tuple[str, int]] = []
             while len(seen) < 5:
-                for note in await websocket.recv():
-                    seen.append((type(note).__name__, note.result.context.slot))
+                notes = await websocket.recv()
+                seen.extend((type(note).__name__, note.result.context.slot) for note in notes)
             landed = server.cluster.transaction(str(tx.signatures[0]))
             assert landed is not None
             assert seen[0] == ("SignatureNotification", landed.slot)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Awaitable, Callable
 
 import pytest
-from localnet_bench import SOL, encoded
 from solders.keypair import Keypair
 from solders.message import MessageV0
 from solders.system_program import TransferParams, transfer
@@ -18,6 +17,7 @@ from router.localnet.cluster import Cluster, ClusterConfig
 from router.localnet.faults import Fault, FaultKind, WireFaults
 from router.localnet.transport import InProcessTransport
 from router.localnet.virtual_time import run_virtual
+from tests.localnet.localnet_bench import SOL, encoded
 
 
 class Wire:
@@ -75,7 +75,7 @@ def on_wire(test: Callable[[Wire], Awaitable[None]]) -> None:
     ],
 )
 def test_no_answer_says_nothing_about_execution(
-    kind: FaultKind, wire_kind: str, maybe_sent: bool, executed: bool, seconds: int
+    kind: FaultKind, wire_kind: str, *, maybe_sent: bool, executed: bool, seconds: int
 ) -> None:
     """The same error may stand for a payment that ran and for one that did not."""
 
@@ -95,7 +95,7 @@ def test_no_answer_says_nothing_about_execution(
     ("kind", "status", "executed"),
     [("http_429", 429, False), ("http_503_before", 503, False), ("http_503_after", 503, True)],
 )
-def test_an_http_error_says_nothing_about_execution(kind: FaultKind, status: int, executed: bool) -> None:
+def test_an_http_error_says_nothing_about_execution(kind: FaultKind, status: int, *, executed: bool) -> None:
     """A 503 comes before or after execution alike; Retry-After is passed on."""
 
     async def test(wire: Wire) -> None:
