@@ -161,6 +161,8 @@ class Trading(Controller):
                     *_PLACING,
                     "position_not_found",
                     "nothing_to_close",
+                    "would_leave_dust",
+                    "would_leave_dust",
                     "unknown_market",
                     "unknown_provider",
                     "invalid_request",

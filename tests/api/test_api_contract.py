@@ -11,6 +11,7 @@ import pytest
 
 from providers.base.errors import ErrorClass
 from router.api.problems import CATALOGUE
+from router.engine import requests
 from router.ledger.records import OrderStatus
 from tests.api.running import Running
 from tests.api.scripted_engine import error
@@ -177,6 +178,14 @@ def test_every_problem_has_a_page_and_a_valid_example(client: httpx.Client, docu
             for code, example in content["examples"].items():
                 validate(document, content["schema"], example["value"])
                 assert example["value"]["code"] == code
+
+
+def test_every_refusal_of_the_engine_has_its_place_in_the_catalogue() -> None:
+    """A new leaf without a status and a title of its own would answer 422 whatever it means."""
+    leaves = [leaf for leaf in vars(requests).values() if isinstance(leaf, type) and issubclass(leaf, requests.Refusal)]
+
+    assert len(leaves) > 10
+    assert {leaf.code for leaf in leaves if leaf is not requests.Refusal} <= CATALOGUE.keys()
 
 
 def test_the_document_is_openapi_3_1(document: dict[str, Any]) -> None:
