@@ -99,15 +99,6 @@ CATALOGUE: Final[Mapping[str, Kind]] = {
         422, "The key belongs to another request", "yes_new_key", "A key stands for one body for ever."
     ),
     "nothing_to_close": Kind(422, "Nothing is left to close", "no", "It is closed, or other closes hold all of it."),
-    "would_leave_dust": Kind(
-        422,
-        "The close would leave dust",
-        "no",
-        "It and what it leaves must not be below `min_size`; close all instead.",
-    ),
-    "would_leave_dust": Kind(
-        422, "Too small to be closed by itself", "no", "Below `min_size`, or what it leaves is: close all of it."
-    ),
     "order_above_limit": Kind(422, "Above the router's limit", "no", "See ROUTER_MAX_ORDER_USD."),
     # 500 and 503: the router, or everybody it asked
     "internal_error": Kind(

@@ -1,9 +1,8 @@
-"""`python -m router.cli` is `perp-router`."""
-
-from __future__ import annotations
+"""`python -m router.cli`."""
 
 import sys
 
-from router.cli import main
+from router.cli.main import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

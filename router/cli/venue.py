@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from providers.base.errors import ErrorClass, Phase, ProviderError
 from providers.solana.signer import KeyFileError
-from router import service
+from router import accounts, service
 from router.cli.exits import Exit
 from router.cli.main import complain
 from router.cli.show import show_document
@@ -61,11 +61,11 @@ def account(settings: Settings, *, act: str, provider: str, amount_usd: str | No
         return Exit.REFUSED
     configure_logging(settings.log_level, sys.stderr)
     if act == "init":
-        work: Coroutine[Any, Any, object] = service.account_init(settings, provider)
+        work: Coroutine[Any, Any, object] = accounts.account_init(settings, provider)
     elif amount_usd is not None:
-        work = service.account_deposit(settings, provider, Decimal(amount_usd))
+        work = accounts.account_deposit(settings, provider, Decimal(amount_usd))
     else:
-        work = service.account_show(settings, provider)
+        work = accounts.account_show(settings, provider)
     status, document = _finish(work)
     if status is Exit.DONE:
         show_document(document, as_json=as_json)
