@@ -1,20 +1,23 @@
-"""Who is at work in the world without being asked: the oracles' publisher and a keeper.
+"""Who is at work in the world: the oracles' publisher and a keeper by themselves, a maker when it is told to.
 
-Both are called with each new slot. They use nothing but accounts and ordinary transactions, so they work on the model
-of the program and on the real one. What they were told (a frozen oracle, a paused keeper) is not kept over a restart.
+The first two are called with each new slot. All use nothing but accounts and ordinary transactions, so they work on the
+model of the program and on the real one. What they were told (a frozen oracle, a paused keeper) is not kept over a
+restart.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Protocol
 
 import msgspec
 from solders.account import Account
 from solders.compute_budget import set_compute_unit_limit
 from solders.hash import Hash
-from solders.instruction import AccountMeta
+from solders.instruction import AccountMeta, Instruction
+from solders.keypair import Keypair
 from solders.message import MessageV0
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
@@ -22,9 +25,10 @@ from solders.transaction import VersionedTransaction
 from router.localnet.bank import Execution
 from router.localnet.drift.addresses import USDC_ORACLE, account_discriminator, user_stats_address
 from router.localnet.drift.curve import ask_price, bid_price, reserve_price
-from router.localnet.drift.enums import Direction, MarketType, OrderStatus
+from router.localnet.drift.enums import Direction, MarketType, OrderStatus, OrderType, PostOnly
 from router.localnet.drift.layouts import Order, State, User
 from router.localnet.drift.market_layouts import PerpMarket
+from router.localnet.drift.numbers import BASE_PRECISION, PRICE_PRECISION
 from router.localnet.drift.oracles import OraclePrice, read_pyth
 from router.localnet.drift.order_rules import (
     auction_complete,
@@ -38,11 +42,18 @@ from router.localnet.drift.order_rules import (
     rests_below_step,
 )
 from router.localnet.drift.positions import find_position
-from router.localnet.drift.wire import FillAccounts, fill_perp_order
+from router.localnet.drift.wire import (
+    FillAccounts,
+    OrderParams,
+    OwnAccounts,
+    cancel_orders,
+    fill_perp_order,
+    place_perp_order,
+)
 from router.localnet.oracle import read_price, with_price
 from router.localnet.world import World, WorldCluster, WorldMarket
 
-__all__ = ["ActorCluster", "Keeper", "OraclePublisher", "remaining_accounts"]
+__all__ = ["ActorCluster", "Keeper", "Maker", "OraclePublisher", "remaining_accounts"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -106,6 +117,47 @@ class OraclePublisher:
             quote = read_price(account)
             if slot - quote.slot >= _PUBLISH_EVERY_SLOTS:
                 self._cluster.set_account(oracle, with_price(account, msgspec.structs.replace(quote, slot=slot)))
+
+
+class Maker:
+    """A trader that rests orders when it is told to."""
+
+    def __init__(self, cluster: ActorCluster, world: World) -> None:
+        self._cluster = cluster
+        self._world = world
+
+    def place(self, market: WorldMarket, direction: Direction, base: Decimal, price: Decimal) -> Execution:
+        """Rest a post-only order: base in whole units, price in dollars; one that would take is left out."""
+        params = OrderParams(
+            order_type=OrderType.LIMIT,
+            direction=direction,
+            base_asset_amount=int(base * BASE_PRECISION),
+            price=int(price * PRICE_PRECISION),
+            market_index=market.terms.index,
+            post_only=PostOnly.TRY,
+        )
+        return self._send(place_perp_order(self._world.program_id, self._own(), self._remaining(), params))
+
+    def cancel_all(self) -> Execution:
+        """Cancel everything that rests."""
+        return self._send(cancel_orders(self._world.program_id, self._own(), self._remaining()))
+
+    def _own(self) -> OwnAccounts:
+        maker = self._world.maker
+        return OwnAccounts(authority=maker.wallet.pubkey(), user=maker.user)
+
+    def _remaining(self) -> list[AccountMeta]:
+        return remaining_accounts(self._world)
+
+    def _send(self, instruction: Instruction) -> Execution:
+        return _send(self._cluster, self._world.maker.wallet, instruction)
+
+
+def _send(cluster: ActorCluster, wallet: Keypair, instruction: Instruction) -> Execution:
+    """Execute one instruction, signed and paid by a wallet."""
+    instructions = [set_compute_unit_limit(_COMPUTE_LIMIT), instruction]
+    message = MessageV0.try_compile(wallet.pubkey(), instructions, [], cluster.latest_blockhash())
+    return cluster.execute(VersionedTransaction(message, [wallet]))
 
 
 class _View:
@@ -199,13 +251,8 @@ class Keeper:
             user_stats=user_stats_address(self._world.program_id, user.authority),
         )
         remaining = [*remaining_accounts(self._world, writable=order.market_index), *makers]
-        instructions = [
-            set_compute_unit_limit(_COMPUTE_LIMIT),
-            fill_perp_order(self._world.program_id, accounts, remaining, order.order_id),
-        ]
-        payer = keeper.wallet.pubkey()
-        message = MessageV0.try_compile(payer, instructions, [], self._cluster.latest_blockhash())
-        result = self._cluster.execute(VersionedTransaction(message, [keeper.wallet]))
+        instruction = fill_perp_order(self._world.program_id, accounts, remaining, order.order_id)
+        result = _send(self._cluster, keeper.wallet, instruction)
         # Whatever came of it: not the same order again at once, unless it was filled in part.
         self._not_before[key, order.order_id] = view.slot + _RETRY_SLOTS
         _LOG.debug(

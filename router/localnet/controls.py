@@ -1,4 +1,4 @@
-"""What a test or a person may change in the world while it runs: `localnet_*` methods.
+"""What a test or a person may change in the world while it runs.
 
 Prices, caps, pauses and account states are changed by editing account bytes, so they hold on the model of the program
 and on the real one alike; only `localnet_halt` is emulated, by the model. Edits count from the next transaction on.
@@ -14,18 +14,20 @@ import msgspec
 from solders.account import Account
 from solders.pubkey import Pubkey
 
-from router.localnet.actors import ActorCluster, Keeper, OraclePublisher
-from router.localnet.drift.enums import BalanceType, ExchangeStatus, MarketStatus, PerpOperation, UserStatus
+from router.localnet.actors import ActorCluster, Keeper, Maker, OraclePublisher
+from router.localnet.bank import Execution
+from router.localnet.control_methods import register_controls
+from router.localnet.drift.addresses import user_address
+from router.localnet.drift.enums import BalanceType, Direction, ExchangeStatus, MarketStatus, PerpOperation, UserStatus
 from router.localnet.drift.genesis import INTEREST_ONE, account_data, scaled_deposit, settle_prices
 from router.localnet.drift.layouts import State, User
 from router.localnet.drift.market_layouts import PerpMarket, SpotMarket
 from router.localnet.drift.model import halt_marker
 from router.localnet.drift.spot import token_amount as scaled_tokens
 from router.localnet.oracle import PythPrice, read_price, with_price
-from router.localnet.rpc import Control
 from router.localnet.spl import rent_exempt, token_amount, with_token_amount
 from router.localnet.wire import Json
-from router.localnet.world import World
+from router.localnet.world import World, fund_wallet
 
 __all__ = ["ControlCluster", "Controls", "run_world"]
 
@@ -33,7 +35,6 @@ _DISCRIMINATOR = 8
 _BASE, _PRICE, _USDC = 10**9, 10**6, 10**6
 
 Account_ = TypeVar("Account_", State, User, PerpMarket, SpotMarket)
-P = TypeVar("P", bound=msgspec.Struct)
 
 _EXCHANGE_PAUSES = {
     "exchange": ExchangeStatus.ALL,
@@ -63,13 +64,13 @@ class ControlCluster(ActorCluster, Protocol):
         """Have `callback` called with each new slot."""
         ...
 
-    def register_control(self, name: str, handler: Control, /) -> None:
+    def register_control(self, name: str, handler: Callable[[bytes], Json], /) -> None:
         """Add a `localnet_*` method."""
         ...
 
 
 class Controls:
-    """The world's controls, for tests in the same process; `register` puts them on the wire.
+    """The world's controls, for the same process; `control_methods` puts them on the wire.
 
     Args:
         cluster: where the world is.
@@ -83,6 +84,7 @@ class Controls:
         self.world = world
         self.oracles = oracles
         self.keeper = keeper
+        self.maker = Maker(cluster, world)
 
     # Prices
 
@@ -192,18 +194,19 @@ class Controls:
 
     # Accounts
 
-    def set_user_reduce_only(self, *, on: bool = True) -> None:
-        """Let the trader's account only reduce."""
+    def set_user_reduce_only(self, *, on: bool = True, authority: Pubkey | None = None) -> None:
+        """Let an account only reduce: the trader's, or that of another authority."""
 
         def edit(user: User) -> None:
             user.status = user.status | UserStatus.REDUCE_ONLY if on else user.status & ~UserStatus.REDUCE_ONLY
 
-        self._edit(User, self.world.trader_account.user, edit)
+        self._edit(User, self._user(authority), edit)
 
-    def set_collateral(self, usd: Decimal) -> None:
-        """Set the trader's USDC deposit (a borrow is forgotten); vault and market sums follow, open positions stay."""
+    def set_collateral(self, usd: Decimal, *, authority: Pubkey | None = None) -> None:
+        """Set an account's USDC deposit (a borrow is forgotten); vault and market sums follow, positions stay."""
         spot = self._read(SpotMarket, self.world.spot_market)
-        user = self._read(User, self.world.trader_account.user)
+        user_key = self._user(authority)
+        user = self._read(User, user_key)
         holding, wanted, held = user.spot_positions[0], int(usd * _USDC), 0
         if holding.balance_type == BalanceType.DEPOSIT:
             held = scaled_tokens(spot, holding.scaled_balance, BalanceType.DEPOSIT)
@@ -214,23 +217,45 @@ class Controls:
         holding.scaled_balance = scaled_deposit(wanted) * INTEREST_ONE // spot.cumulative_deposit_interest
         spot.deposit_balance += holding.scaled_balance
         self._write(self.world.spot_market, spot)
-        self._write(self.world.trader_account.user, user)
+        self._write(user_key, user)
         vault = self._account(self.world.spot_vault)
         amount = max(token_amount(bytes(vault.data)) + wanted - held, 0)
         self.cluster.set_account(self.world.spot_vault, with_token_amount(vault, amount))
 
-    def withdraw_collateral(self, usd: Decimal) -> None:
-        """Take USDC out of the trader's deposit, past every margin check (down to nothing)."""
+    def withdraw_collateral(self, usd: Decimal, *, authority: Pubkey | None = None) -> None:
+        """Take USDC out of an account's deposit, past every margin check (down to nothing)."""
         spot = self._read(SpotMarket, self.world.spot_market)
-        holding = self._read(User, self.world.trader_account.user).spot_positions[0]
+        holding = self._read(User, self._user(authority)).spot_positions[0]
         held = Decimal(scaled_tokens(spot, holding.scaled_balance, holding.balance_type)) / _USDC
-        self.set_collateral(max(held - usd, Decimal(0)))
+        self.set_collateral(max(held - usd, Decimal(0)), authority=authority)
 
     def run_keeper(self, *, running: bool = True) -> None:
         """Let the keeper work, or stand still."""
         self.keeper.running = running
 
+    def fund_wallet(self, wallet: Pubkey, *, sol: Decimal, usdc: Decimal) -> None:
+        """Give a wallet SOL and USDC on top of what it has."""
+        fund_wallet(self.cluster, self.world, wallet, sol=sol, usdc=usdc)
+
+    def maker_order(self, market: str, side: Literal["long", "short"], base: Decimal, price: Decimal) -> str:
+        """Have the maker rest an order (base in whole units, price in dollars); return the signature.
+
+        Raises:
+            ValueError: the program refused it.
+        """
+        direction = Direction.LONG if side == "long" else Direction.SHORT
+        return _signature(self.maker.place(self.world.market(market), direction, base, price))
+
+    def maker_cancel(self) -> str:
+        """Have the maker cancel all that rests; return the signature."""
+        return _signature(self.maker.cancel_all())
+
     # Bytes
+
+    def _user(self, authority: Pubkey | None) -> Pubkey:
+        if authority is None:
+            return self.world.trader_account.user
+        return user_address(self.world.program_id, authority)
 
     def _account(self, key: Pubkey) -> Account:
         account = self.cluster.account(key)
@@ -250,128 +275,11 @@ class Controls:
         change(content)
         self._write(key, content)
 
-    # The wire
 
-    def register(self) -> None:
-        """Put the controls on the wire."""
-        add = self._add
-        add("localnet_setOraclePrice", _OraclePrice, self._on_oracle_price)
-        add("localnet_freezeOracle", _Freeze, lambda each: self.freeze_oracle(each.market, frozen=each.frozen))
-        add(
-            "localnet_setOracleConfidence",
-            _Confidence,
-            lambda each: self.set_oracle_confidence(each.market, each.confidence),
-        )
-        add("localnet_setOpenInterestCap", _Cap, lambda each: self.set_open_interest_cap(each.market, each.base))
-        add("localnet_setDepositCap", _Usd, lambda each: self.set_deposit_cap(each.usd))
-        add("localnet_pause", _Pause, lambda each: self.pause(each.what, each.market, paused=each.paused))
-        add("localnet_setMarketStatus", _Status, self._on_market_status)
-        add("localnet_setAuction", _Auction, lambda each: self.set_auction(each.slots))
-        add("localnet_halt", _Switch, lambda each: self.halt(on=each.on))
-        add("localnet_setUserReduceOnly", _Switch, lambda each: self.set_user_reduce_only(on=each.on))
-        add("localnet_setCollateral", _Usd, lambda each: self.set_collateral(each.usd))
-        add("localnet_withdrawCollateral", _Usd, lambda each: self.withdraw_collateral(each.usd))
-        add("localnet_keeper", _Running, lambda each: self.run_keeper(running=each.running))
-        self.cluster.register_control("localnet_world", lambda _: self.describe())
-
-    def describe(self) -> dict[str, Json]:
-        """Return the world's addresses."""
-        world = self.world
-        return {
-            "programId": str(world.program_id),
-            "state": str(world.state),
-            "usdcMint": str(world.usdc_mint),
-            "trader": str(world.trader.pubkey()),
-            "maker": str(world.maker.wallet.pubkey()),
-            "keeper": str(world.keeper.wallet.pubkey()),
-            "markets": {
-                market.terms.symbol: {"address": str(market.address), "oracle": str(market.oracle)}
-                for market in world.markets
-            },
-        }
-
-    def _add(self, name: str, kind: type[P], act: Callable[[P], None]) -> None:
-        decoder = msgspec.json.Decoder(kind)
-
-        def handler(body: bytes) -> Json:
-            try:
-                act(decoder.decode(body))
-            except KeyError as error:
-                raise ValueError(f"no market {error}") from None
-            return True
-
-        self.cluster.register_control(name, handler)
-
-    def _on_oracle_price(self, each: _OraclePrice) -> None:
-        if each.price <= 0:
-            raise ValueError("a price is positive")
-        self.set_oracle_price(each.market, each.price, amm_follows=each.amm_follows)
-
-    def _on_market_status(self, each: _Status) -> None:
-        self.set_market_status(each.market, _STATUS[each.status], expires_in_s=each.expires_in_s)
-
-
-class _Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Parameters of a control."""
-
-
-class _OraclePrice(_Params, frozen=True, kw_only=True):
-    market: str
-    price: Decimal
-    amm_follows: bool = True
-
-
-class _Freeze(_Params, frozen=True, kw_only=True):
-    market: str
-    frozen: bool = True
-
-
-class _Confidence(_Params, frozen=True, kw_only=True):
-    market: str
-    confidence: Decimal
-
-
-class _Cap(_Params, frozen=True, kw_only=True):
-    market: str
-    base: Decimal
-
-
-class _Usd(_Params, frozen=True, kw_only=True):
-    usd: Decimal
-
-
-class _Pause(_Params, frozen=True, kw_only=True):
-    what: str
-    market: str | None = None
-    paused: bool = True
-
-
-_StatusName = Literal["initialized", "active", "reduce_only", "settlement", "delisted"]
-_STATUS: dict[_StatusName, MarketStatus] = {
-    "initialized": MarketStatus.INITIALIZED,
-    "active": MarketStatus.ACTIVE,
-    "reduce_only": MarketStatus.REDUCE_ONLY,
-    "settlement": MarketStatus.SETTLEMENT,
-    "delisted": MarketStatus.DELISTED,
-}
-
-
-class _Status(_Params, frozen=True, kw_only=True):
-    market: str
-    status: _StatusName
-    expires_in_s: int | None = None
-
-
-class _Auction(_Params, frozen=True, kw_only=True):
-    slots: int
-
-
-class _Switch(_Params, frozen=True, kw_only=True):
-    on: bool = True
-
-
-class _Running(_Params, frozen=True, kw_only=True):
-    running: bool = True
+def _signature(result: Execution) -> str:
+    if not result.ok:
+        raise ValueError(f"refused: {result.err}")
+    return result.signature
 
 
 def run_world(cluster: ControlCluster, world: World) -> Controls:
@@ -380,5 +288,5 @@ def run_world(cluster: ControlCluster, world: World) -> Controls:
     cluster.on_slot(oracles.on_slot)
     cluster.on_slot(keeper.on_slot)
     controls = Controls(cluster, world, oracles, keeper)
-    controls.register()
+    register_controls(controls)
     return controls

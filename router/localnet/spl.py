@@ -21,6 +21,7 @@ __all__ = [
     "token_mint",
     "token_owner",
     "transfer_tokens",
+    "with_more_supply",
     "with_token_amount",
 ]
 
@@ -33,6 +34,7 @@ _MINT = struct.Struct("<I32sQBBI32s")
 _TOKEN = struct.Struct("<32s32sQI32sBIQQI32s")
 _TOKEN_AMOUNT = struct.Struct("<Q")
 _TOKEN_AMOUNT_OFFSET = 64
+_SUPPLY_OFFSET = 36
 _INITIALIZED = 1
 _LAMPORTS_PER_BYTE = 6_960
 _ACCOUNT_OVERHEAD = 128
@@ -71,6 +73,14 @@ def token_mint(data: bytes) -> Pubkey:
 def token_owner(data: bytes) -> Pubkey:
     """Return the owner of a token account."""
     return Pubkey(data[32:64])
+
+
+def with_more_supply(mint: Account, amount: int) -> Account:
+    """Return the mint with `amount` more in the world."""
+    data = bytearray(mint.data)
+    (supply,) = _TOKEN_AMOUNT.unpack_from(data, _SUPPLY_OFFSET)
+    _TOKEN_AMOUNT.pack_into(data, _SUPPLY_OFFSET, supply + amount)
+    return Account(mint.lamports, bytes(data), mint.owner)
 
 
 def with_token_amount(account: Account, amount: int) -> Account:

@@ -38,7 +38,15 @@ from router.localnet.drift.genesis import (
     scaled_deposit,
 )
 from router.localnet.oracle import PythPrice, price_account
-from router.localnet.spl import associated_token_account, mint_account, rent_exempt, token_account
+from router.localnet.spl import (
+    associated_token_account,
+    mint_account,
+    rent_exempt,
+    token_account,
+    token_amount,
+    with_more_supply,
+    with_token_amount,
+)
 
 __all__ = [
     "PERP_MARKETS",
@@ -49,6 +57,8 @@ __all__ = [
     "WorldKeys",
     "WorldMarket",
     "build_world",
+    "fund_wallet",
+    "open_world",
     "world_of",
 ]
 
@@ -234,6 +244,28 @@ def build_world(cluster: WorldCluster, *, keys: WorldKeys, program_id: Pubkey = 
         _write_purse(cluster, world, purse)
     _write_native(cluster, world.admin.pubkey(), 10)
     return world
+
+
+def open_world(cluster: WorldCluster, *, keys: WorldKeys, program_id: Pubkey = DRIFT_PROGRAM) -> World:
+    """Return the world that the cluster holds from an earlier run, or build it."""
+    world = world_of(keys, program_id=program_id)
+    if cluster.account(world.state) is not None:
+        return world
+    return build_world(cluster, keys=keys, program_id=program_id)
+
+
+def fund_wallet(cluster: WorldCluster, world: World, wallet: Pubkey, *, sol: Decimal, usdc: Decimal) -> None:
+    """Give a wallet SOL and USDC on top of what it has; its token account is made where it has none."""
+    native = cluster.account(wallet)
+    lamports = (0 if native is None else native.lamports) + int(sol * _LAMPORTS_PER_SOL)
+    cluster.set_account(wallet, Account(lamports, b"", Pubkey.default()))
+    address, amount = associated_token_account(wallet, world.usdc_mint), int(usdc * _USDC)
+    tokens, mint = cluster.account(address), cluster.account(world.usdc_mint)
+    if tokens is None:
+        tokens = token_account(world.usdc_mint, wallet, 0)
+    cluster.set_account(address, with_token_amount(tokens, token_amount(bytes(tokens.data)) + amount))
+    if mint is not None:
+        cluster.set_account(world.usdc_mint, with_more_supply(mint, amount))
 
 
 def _write_exchange(cluster: WorldCluster, world: World, purses: tuple[_Purse, ...]) -> None:

@@ -6,12 +6,13 @@ from decimal import Decimal
 
 import msgspec
 import pytest
+from solders.keypair import Keypair
 
-from router.localnet.drift.addresses import DRIFT_PROGRAM
+from router.localnet.drift.addresses import DRIFT_PROGRAM, user_address, user_stats_address
 from router.localnet.drift.curve import ask_price, bid_price, reserve_price
 from router.localnet.oracle import read_price
-from router.localnet.spl import token_amount
-from router.localnet.world import WorldKeys, world_of
+from router.localnet.spl import associated_token_account, token_amount
+from router.localnet.world import Trader, WorldKeys, open_world, world_of
 from tests.localnet_drift.drift_bench import BASE, PRICE, USDC, Bench, limit, market_order
 
 
@@ -197,6 +198,47 @@ def test_collateral_control_keeps_the_books(bench: Bench) -> None:
     bench.control(lambda controls: controls.set_collateral(Decimal("1234.567891")))
     assert bench.send([bench.funds("withdraw", 10**12, reduce_only=True)]).code is None
     assert bench.user().spot_positions[0].scaled_balance == 0
+
+
+def test_maker_rests_orders_on_request(bench: Bench) -> None:
+    """The maker's order inside the spread fills a taker while an auction keeps the AMM out; what is left is withdrawn."""
+    maker = bench.world.maker
+    for price in ("150.005", "150.01"):
+        params = {"market": "SOL-PERP", "side": "short", "base": "2", "price": price}
+        assert isinstance(_call(bench, "localnet_makerOrder", **params)["result"], str)
+    bench.advance(1)
+    bench.control(lambda controls: controls.set_auction(10))
+    bench.send([bench.take(limit(0, 3 * BASE, 151 * PRICE, immediate_or_cancel=True), makers=[maker])])
+    assert bench.base() == 3 * BASE
+    assert isinstance(_call(bench, "localnet_makerCancel")["result"], str)
+    assert bench.open_orders(maker) == []
+
+
+def test_any_wallet_can_be_funded_and_set_up(bench: Bench) -> None:
+    """A wallet that the world does not know gets SOL and USDC, makes its account, deposits and trades."""
+    wallet = Keypair.from_seed(bytes([5] * 32))
+    authority = str(wallet.pubkey())
+    assert _call(bench, "localnet_fundWallet", address=authority, sol="2", usdc="1000")["result"] is True
+    trader = Trader(
+        wallet=wallet,
+        token_account=associated_token_account(wallet.pubkey(), bench.world.usdc_mint),
+        user=user_address(DRIFT_PROGRAM, wallet.pubkey()),
+        user_stats=user_stats_address(DRIFT_PROGRAM, wallet.pubkey()),
+    )
+    setup = [bench.initialize_stats(wallet), bench.initialize_user(wallet), bench.funds("deposit", 900 * USDC, trader)]
+    assert bench.send(setup, [wallet]).code is None
+    assert bench.send([bench.take(limit(0, BASE, 155 * PRICE), trader)], [wallet]).code is None
+    assert bench.base(trader=trader) == BASE
+    assert _call(bench, "localnet_setCollateral", usd="1", authority=authority)["result"] is True
+    assert bench.send([bench.take(limit(0, BASE, 155 * PRICE), trader)], [wallet]).code == 6003
+
+
+def test_world_is_opened_again_as_it_was_left(model_bench: Bench) -> None:
+    """Opening a world that is there changes nothing in it."""
+    bench = model_bench
+    bench.send([bench.take(limit(0, BASE, 155 * PRICE))])
+    world = open_world(bench.cluster, keys=WorldKeys())
+    assert (world.trader.pubkey(), bench.base()) == (bench.world.trader.pubkey(), BASE)
 
 
 def test_world_is_described_over_the_wire(model_bench: Bench) -> None:

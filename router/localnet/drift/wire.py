@@ -15,9 +15,12 @@ from router.localnet.drift.enums import Direction, MarketType, OrderType
 __all__ = [
     "FillAccounts",
     "OrderParams",
+    "OwnAccounts",
+    "cancel_orders",
     "decode_order_params",
     "encode_order_params",
     "fill_perp_order",
+    "place_perp_order",
     "read_option",
 ]
 
@@ -144,6 +147,35 @@ class FillAccounts(msgspec.Struct, frozen=True, kw_only=True):
     filler_stats: Pubkey
     user: Pubkey
     user_stats: Pubkey
+
+
+class OwnAccounts(msgspec.Struct, frozen=True, kw_only=True):
+    """A trader acting for itself."""
+
+    authority: Pubkey
+    user: Pubkey
+
+
+def place_perp_order(
+    program_id: Pubkey, accounts: OwnAccounts, remaining: Sequence[AccountMeta], params: OrderParams
+) -> Instruction:
+    """Return a trader's instruction to place an order that rests."""
+    data = instruction_discriminator("place_perp_order") + encode_order_params(params)
+    return Instruction(program_id, data, [*_own_metas(program_id, accounts), *remaining])
+
+
+def cancel_orders(program_id: Pubkey, accounts: OwnAccounts, remaining: Sequence[AccountMeta]) -> Instruction:
+    """Return a trader's instruction to cancel all its orders."""
+    data = instruction_discriminator("cancel_orders") + b"\0\0\0"
+    return Instruction(program_id, data, [*_own_metas(program_id, accounts), *remaining])
+
+
+def _own_metas(program_id: Pubkey, accounts: OwnAccounts) -> list[AccountMeta]:
+    return [
+        AccountMeta(state_address(program_id), is_signer=False, is_writable=False),
+        AccountMeta(accounts.user, is_signer=False, is_writable=True),
+        AccountMeta(accounts.authority, is_signer=True, is_writable=False),
+    ]
 
 
 def fill_perp_order(
