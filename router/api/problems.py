@@ -99,6 +99,12 @@ CATALOGUE: Final[Mapping[str, Kind]] = {
         422, "The key belongs to another request", "yes_new_key", "A key stands for one body for ever."
     ),
     "nothing_to_close": Kind(422, "Nothing is left to close", "no", "It is closed, or other closes hold all of it."),
+    "would_leave_dust": Kind(
+        422,
+        "The close would leave dust",
+        "no",
+        "Neither it nor what it leaves may be below `min_size`; close all instead.",
+    ),
     "order_above_limit": Kind(422, "Above the router's limit", "no", "See ROUTER_MAX_ORDER_USD."),
     # 500 and 503: the router, or everybody it asked
     "internal_error": Kind(

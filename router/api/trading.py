@@ -162,7 +162,6 @@ class Trading(Controller):
                     "position_not_found",
                     "nothing_to_close",
                     "would_leave_dust",
-                    "would_leave_dust",
                     "unknown_market",
                     "unknown_provider",
                     "invalid_request",
