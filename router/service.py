@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import signal
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +30,15 @@ from router.settings import Network, Settings
 if TYPE_CHECKING:
     from router.localnet.host import LocalnetHost
 
-__all__ = ["Service", "ServiceError", "build_cluster", "build_service"]
+__all__ = [
+    "Service",
+    "ServiceError",
+    "build_cluster",
+    "build_provider",
+    "build_service",
+    "ledger_path",
+    "run_localnet",
+]
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +114,7 @@ async def build_service(settings: Settings, clock: Clock | None = None) -> Servi
     localnet = await _start_localnet(settings, clock)
     try:
         cluster = build_cluster(settings, clock, localnet=localnet, metrics=metrics)
-        ledger = SqliteLedger.open(_ledger_path(settings), clock)
+        ledger = SqliteLedger.open(ledger_path(settings), clock)
     except BaseException:
         if localnet is not None:
             await localnet.aclose()
@@ -157,6 +167,9 @@ def build_cluster(
         transports = [localnet.transport()]
     elif settings.rpc_urls:
         transports = [HttpTransport(url) for url in settings.rpc_urls]
+    elif settings.embedded_cluster:
+        # Another process of ours has started it.
+        transports = [HttpTransport(_shown_rpc_url(settings))]
     else:
         raise ServiceError(f"set ROUTER_RPC_URLS: {settings.network} has no nodes of its own")
     solana = SolanaSettings(
@@ -193,9 +206,24 @@ def build_provider(
     return registry.load(name)(cluster, own)
 
 
+async def run_localnet(settings: Settings, reset: bool) -> None:  # noqa: FBT001 - as the command line gives it
+    """Run the embedded cluster alone until SIGTERM or SIGINT."""
+    host = await _host(settings, SystemClock(), reset=reset)
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        await host.aclose()
+
+
 async def _start_localnet(settings: Settings, clock: Clock) -> LocalnetHost | None:
-    if not settings.embedded_cluster:
-        return None
+    return await _host(settings, clock, reset=False) if settings.embedded_cluster else None
+
+
+async def _host(settings: Settings, clock: Clock, *, reset: bool) -> LocalnetHost:
     # Only a localnet pays for loading it.
     from router.localnet.host import HostConfig, LocalnetHost  # noqa: PLC0415
 
@@ -204,6 +232,7 @@ async def _start_localnet(settings: Settings, clock: Clock) -> LocalnetHost | No
         port=settings.localnet_port,
         slot_time_ms=settings.localnet_slot_ms,
         drift_so=settings.drift_so,
+        reset=reset,
     )
     return await LocalnetHost.start(config, clock)
 
@@ -214,6 +243,10 @@ def _signer(settings: Settings, localnet: LocalnetHost | None) -> Signer | None:
     if localnet is not None:
         # The first run trades at once, with the world's own funded trader.
         return localnet.trader_signer()
+    if settings.embedded_cluster:
+        from router.localnet.world import WorldKeys, world_of  # noqa: PLC0415 - as above
+
+        return KeypairSigner(bytes(world_of(WorldKeys()).trader))
     if settings.network is Network.LOCALNET:
         raise ServiceError("set ROUTER_KEYPAIR: a cluster of yours has no trader of ours")
     return None
@@ -237,7 +270,8 @@ def _engine_settings(settings: Settings) -> EngineSettings:
     )
 
 
-def _ledger_path(settings: Settings) -> Path:
+def ledger_path(settings: Settings) -> Path:
+    """Return the file that `ROUTER_LEDGER_URL` names."""
     return Path(settings.ledger_url.removeprefix("sqlite:///"))
 
 
@@ -245,5 +279,3 @@ def _shown_rpc_url(settings: Settings) -> str:
     if settings.rpc_urls:
         return settings.rpc_urls[0]
     return f"http://127.0.0.1:{settings.localnet_port}"
-
-

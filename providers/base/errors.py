@@ -1,7 +1,7 @@
 """What can go wrong at a provider: one tree, and the only thing that the engine looks at.
 
 Each class below has a stable `code`; its parent fixes the `error_class`, which decides whether the next provider is
-asked (DESIGN 8). `phase` is given where the error is raised, since the same refusal may come before or after bytes left.
+asked (DESIGN 8). `phase` is given where the error is raised: the same refusal may come before or after bytes left.
 
 ProviderError
 ├── CapacityError               the venue cannot take this order now: next provider

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Protocol
+
+import msgspec
 
 from providers.base.types import (
     Ack,
@@ -21,7 +24,7 @@ from providers.base.types import (
     VenuePosition,
 )
 
-__all__ = ["OrderLock", "Provider"]
+__all__ = ["AccountKeeper", "OrderLock", "Provider"]
 
 
 class Provider(Protocol):
@@ -85,6 +88,22 @@ class Provider(Protocol):
         ...
 
 
+class AccountKeeper(Protocol):
+    """The part of a provider that an operator uses: set the trading account up, fill it, look at it."""
+
+    async def init(self) -> Submission | None:
+        """Build the set-up of the account (purpose `setup`); null when it is there already."""
+        ...
+
+    async def deposit(self, amount: Decimal, lock: LockRef | None = None) -> Submission:
+        """Build a deposit of collateral (purpose `deposit`); with a lock it can execute only once."""
+        ...
+
+    async def show(self) -> msgspec.Struct:
+        """Return the account as it is, for people."""
+        ...
+
+
 class OrderLock(Protocol):
     """The on-chain idempotency key of DESIGN 6, for every provider of one cluster."""
 
@@ -101,7 +120,7 @@ class OrderLock(Protocol):
         ...
 
     async def state(self, lock: LockRef, known: Sequence[str] = ()) -> LockState:
-        """Return who holds a generation, `known` signatures being looked at first, by as many nodes as are asked for."""
+        """Return who holds a generation, `known` signatures looked at first, by as many nodes as absence needs."""
         ...
 
     async def expired(self, submission: Submission) -> bool:

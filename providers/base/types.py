@@ -150,7 +150,7 @@ class ProviderState(Record, frozen=True, kw_only=True):
 
 
 class QuoteTerms(Record, frozen=True, kw_only=True):
-    """What to price. Exactly one of `size` (base) and `size_usd` is given; the provider rounds base down to its step."""
+    """What to price. Exactly one of `size` (base) and `size_usd` is given; base is rounded down to the venue's step."""
 
     kind: OrderKind = OrderKind.OPEN
     market: str

@@ -21,6 +21,7 @@ from router.engine.requests import (
     PositionUnknown,
     ProviderUnknown,
     QuoteRequest,
+    WouldLeaveDust,
 )
 from router.engine.symbols import nearest
 from router.ledger.protocol import Ledger
@@ -150,27 +151,27 @@ def lots_to_close(ledger: Ledger, request: CloseRequest) -> tuple[PositionRecord
 
 
 def reservations_for(
-    request: CloseRequest, lots: tuple[PositionRecord, ...], step_size: Decimal | None
+    request: CloseRequest, lots: tuple[PositionRecord, ...], market: Market | None
 ) -> tuple[Reservation, ...]:
     """Spread what is to be closed over the lots, oldest first.
 
-    A size that is not all of it is rounded down to `step_size` (base units; null when the venue cannot be read).
+    A size that is not all of what is left is rounded down to the market's step. It must neither be below the venue's
+    smallest order nor leave less than that behind: such a rest could only be closed together with another lot. With
+    `market` null (the venue cannot be read) the venue decides.
 
     Raises:
         NothingToClose: other closes have reserved all of it.
         InvalidRequest: more than is left, or a size that rounds to nothing (never sent as "close all").
+        WouldLeaveDust: too small, or too little would be left.
     """
     available = [(lot, lot.size - lot.reserved_size) for lot in lots]
     total = sum((left for _, left in available), Decimal(0))
     if total <= 0:
         raise NothingToClose("other closes hold all that is left of it")
     wanted = _wanted(request, total)
-    if step_size is not None and wanted < total:
-        wanted = (wanted / step_size).to_integral_value(ROUND_FLOOR) * step_size
-    if wanted <= 0:
-        raise InvalidRequest(
-            "the size rounds to nothing on this venue", field="size", step_size=f"{step_size or 0:f}", left=f"{total:f}"
-        )
+    if market is not None and wanted < total:
+        wanted = (wanted / market.step_size).to_integral_value(ROUND_FLOOR) * market.step_size
+        _check_dust(wanted, total, market)
     reservations = []
     for lot, left in available:
         part = min(left, wanted)
@@ -178,6 +179,19 @@ def reservations_for(
             reservations.append(Reservation(position_id=lot.position_id, size=part))
             wanted -= part
     return tuple(reservations)
+
+
+def _check_dust(wanted: Decimal, total: Decimal, market: Market) -> None:
+    if wanted <= 0:
+        raise InvalidRequest(
+            "the size rounds to nothing on this venue", field="size", step_size=f"{market.step_size:f}"
+        )
+    if min(wanted, total - wanted) < market.min_size:
+        raise WouldLeaveDust(
+            f"closing {wanted:f} would leave {total - wanted:f}; neither may be below {market.min_size:f}",
+            min_size=f"{market.min_size:f}",
+            left=f"{total:f}",
+        )
 
 
 def _wanted(request: CloseRequest, total: Decimal) -> Decimal:

@@ -166,7 +166,7 @@ class Engine:
         lot = lots[0]
         await self._catalog.refresh([lot.provider] if lot.provider in self._context.providers else [])
         market = self._catalog.market(lot.provider, lot.market)
-        reservations = reservations_for(request, lots, None if market is None else market.step_size)
+        reservations = reservations_for(request, lots, market)
         now = self._clock.now()
         chain = (lot.provider,)
         order = NewOrder(

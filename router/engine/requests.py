@@ -35,6 +35,7 @@ __all__ = [
     "QuoteFailed",
     "QuoteRequest",
     "Refusal",
+    "WouldLeaveDust",
 ]
 
 AUTO = "auto"
@@ -216,6 +217,12 @@ class NothingToClose(Refusal):
     """The position is closed, or other closes hold all that is left of it."""
 
     code = "nothing_to_close"
+
+
+class WouldLeaveDust(Refusal):
+    """The close, or what it leaves, is below the venue's smallest order; `data["min_size"]` and `data["left"]`."""
+
+    code = "would_leave_dust"
 
 
 class OpensHeld(Refusal):

@@ -87,6 +87,11 @@ class Watch:
         lock = self._context.lock
         if lock is None:
             return
+        for secondary in self._context.ledger.unsettled_secondaries():
+            landed = await lock.landed(secondary.submission)
+            if landed is not None:
+                state = SecondaryState.LANDED if landed else SecondaryState.DEAD
+                await self._context.ledger.set_secondary(secondary.secondary_id, state, self._context.clock.now())
         ready = [
             view
             for view in self._context.ledger.unreclaimed_orders(self._context.clock.now())

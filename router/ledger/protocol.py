@@ -180,6 +180,10 @@ class Ledger(Protocol):
         """Return final orders with a lock not reclaimed, whose deadline is before `before`."""
         ...
 
+    def unsettled_secondaries(self) -> tuple[SecondaryRecord, ...]:
+        """Return secondary transactions of no order (reclaims, deposits) whose end is not known, oldest first."""
+        ...
+
     def position(self, position_id: str) -> PositionRecord | None:
         """Return one lot."""
         ...

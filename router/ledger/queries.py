@@ -160,21 +160,31 @@ def attempts_of_order(connection: sqlite3.Connection, order_id: str) -> tuple[At
 
 def _secondaries(connection: sqlite3.Connection, order_id: str) -> tuple[SecondaryRecord, ...]:
     rows = connection.execute("SELECT * FROM secondaries WHERE order_id = ? ORDER BY rowid", (order_id,))
-    return tuple(
-        SecondaryRecord(
-            secondary_id=row["secondary_id"],
-            purpose=Purpose(row["purpose"]),
-            provider=row["provider"],
-            order_id=row["order_id"],
-            attempt_id=row["attempt_id"],
-            part=row["part"],
-            generation=row["generation"],
-            state=SecondaryState(row["state"]),
-            submission=unpack(row["submission"], Submission),
-            created_at=parse_time(row["created_at"]),
-            updated_at=parse_time(row["updated_at"]),
-        )
-        for row in rows
+    return tuple(_secondary(row) for row in rows)
+
+
+def unsettled_secondaries(connection: sqlite3.Connection) -> tuple[SecondaryRecord, ...]:
+    """Return secondary transactions of no order whose end is not known, oldest first."""
+    rows = connection.execute(
+        "SELECT * FROM secondaries WHERE order_id IS NULL AND state IN (?, ?) ORDER BY rowid",
+        (SecondaryState.JOURNALED.value, SecondaryState.SENT.value),
+    )
+    return tuple(_secondary(row) for row in rows)
+
+
+def _secondary(row: sqlite3.Row) -> SecondaryRecord:
+    return SecondaryRecord(
+        secondary_id=row["secondary_id"],
+        purpose=Purpose(row["purpose"]),
+        provider=row["provider"],
+        order_id=row["order_id"],
+        attempt_id=row["attempt_id"],
+        part=row["part"],
+        generation=row["generation"],
+        state=SecondaryState(row["state"]),
+        submission=unpack(row["submission"], Submission),
+        created_at=parse_time(row["created_at"]),
+        updated_at=parse_time(row["updated_at"]),
     )
 
 

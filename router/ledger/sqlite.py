@@ -214,6 +214,11 @@ class SqliteLedger:
         with self._snapshot() as connection:
             return queries.unreclaimed_views(connection, before)
 
+    def unsettled_secondaries(self) -> tuple[SecondaryRecord, ...]:
+        """Return secondary transactions of no order whose end is not known, oldest first."""
+        with self._snapshot() as connection:
+            return queries.unsettled_secondaries(connection)
+
     def position(self, position_id: str) -> PositionRecord | None:
         """Return one lot."""
         with self._snapshot() as connection:

@@ -45,7 +45,14 @@ class LocalnetHost:
     """A running cluster with its world, its actors, and its server."""
 
     def __init__(
-        self, *, cluster: Cluster, world: World, controls: Controls, faults: WireFaults, server: LocalnetServer, clock: Clock
+        self,
+        *,
+        cluster: Cluster,
+        world: World,
+        controls: Controls,
+        faults: WireFaults,
+        server: LocalnetServer,
+        clock: Clock,
     ) -> None:
         self.cluster = cluster
         self.world = world

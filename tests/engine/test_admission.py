@@ -21,6 +21,7 @@ from router.engine.requests import (
     ProviderUnknown,
     QuoteRequest,
     Refusal,
+    WouldLeaveDust,
 )
 from router.ledger.records import OrderStatus
 from tests.engine.harness import Desk, trade
@@ -139,6 +140,21 @@ def test_a_fraction_is_rounded_down_to_the_step_and_never_to_all() -> None:
         view = await desk.end_of(placed.view.order.order_id)
         desk.check(view)
         assert desk.lots()[0].size == Decimal("1.34")
+
+    trade(story)
+
+
+@pytest.mark.parametrize("size", ["0.05", "1.95"])
+def test_a_close_leaves_no_dust(size: str) -> None:
+    """Neither the close nor what it leaves may be below the venue's smallest order; all of it always may."""
+
+    async def story(desk: Desk) -> None:
+        await desk.open(size="2")
+        lot = desk.lots()[0].position_id
+        with pytest.raises(WouldLeaveDust):
+            await desk.engine.close(close(position_id=lot, size=Decimal(size)))
+        desk.check(await desk.close(lot))
+        assert desk.exposure() == 0
 
     trade(story)
 

@@ -37,6 +37,7 @@ __all__ = ["Desk", "Report", "simulate"]
 
 SLOT_S = 0.4
 BASE = 10**9
+MARKETS = ("SOL-PERP", "BTC-PERP")
 SETTINGS = EngineSettings(
     chain=("drift",),
     patience=Patience(
@@ -179,7 +180,7 @@ class Desk:
                         key=f"key-{self._keys}",
                         client_order_id=None,
                         fingerprint=f"body-{self._keys}",
-                        market=self.random.choice(["SOL-PERP", "BTC-PERP"]),
+                        market=self.random.choice(MARKETS),
                         side=self.random.choice([Side.LONG, Side.LONG, Side.SHORT]),
                         size_usd=Decimal(self.random.randint(50, 400)),
                         leverage=Decimal(2),
@@ -208,11 +209,39 @@ class Desk:
             )
         )
 
+    def move_the_market(self) -> None:
+        """Change something about the venue: price, auction length, keeper, pauses, caps."""
+        controls, dice = self.controls, self.random
+        change = dice.choice(["price", "price", "auction", "auction", "keeper", "pause", "oracle", "cap"])
+        self.report[f"venue:{change}"] += 1
+        market = dice.choice(MARKETS)
+        if change == "price":
+            price = Decimal(self.world.market(market).terms.price) / 10**6
+            controls.set_oracle_price(market, price * dice.randint(97, 103) / 100)
+        elif change == "auction":
+            controls.set_auction(dice.choice([0, 0, 10]))
+        elif change == "keeper":
+            controls.run_keeper(running=dice.random() < 0.7)
+        elif change == "pause":
+            controls.pause("fills", paused=dice.random() < 0.3)
+        elif change == "oracle":
+            controls.freeze_oracle(market, frozen=dice.random() < 0.3)
+        else:
+            controls.set_open_interest_cap(market, Decimal(dice.choice([1, 5_000])))
+
+    def calm_the_market(self) -> None:
+        """Undo every change that would keep orders from ending."""
+        for market in MARKETS:
+            self.controls.freeze_oracle(market, frozen=False)
+        self.controls.pause("fills", paused=False)
+        self.controls.run_keeper(running=True)
+
     # -- what must hold ------------------------------------------------------------------------------------------
 
     async def settle(self) -> None:
         """Let every order end and every outcome become final, on a wire that works again."""
         self.faults.clear()
+        self.calm_the_market()
         for _ in range(120):
             if not self.ledger.open_orders():
                 break
@@ -225,7 +254,12 @@ class Desk:
         for view in views:
             self._check_order(view)
             self.report[f"{view.order.kind.value}:{view.order.status.value}"] += 1
-        for market in ("SOL-PERP", "BTC-PERP"):
+            for attempt in view.attempts:
+                code = "" if attempt.error is None else f":{attempt.error.code}"
+                self.report[f"attempt:{attempt.state.value}{code}"] += 1
+            for secondary in view.secondaries:
+                self.report[f"{secondary.purpose.value}:{secondary.state.value}"] += 1
+        for market in MARKETS:
             booked = self.booked(market)
             held = self.held(market)
             assert booked == held, f"{market}: the ledger holds {booked}, the venue {held}"
@@ -286,7 +320,9 @@ async def simulate(seed: int, orders: int, path: Path) -> Report:
             await desk.clock.sleep(desk.random.choice([0.0, 0.1, 0.5, 1.0, 3.0]))
             if desk.random.random() < 0.03:
                 await desk.crash()
-            if desk.random.random() < 0.02:
+            if desk.random.random() < 0.1:
+                desk.move_the_market()
+            if desk.random.random() < 0.05:
                 desk.faults.clear()
         await asyncio.wait_for(desk.settle(), timeout=36_000)
         desk.check()
