@@ -201,7 +201,7 @@ def test_collateral_control_keeps_the_books(bench: Bench) -> None:
 
 
 def test_maker_rests_orders_on_request(bench: Bench) -> None:
-    """The maker's order inside the spread fills a taker while an auction keeps the AMM out; what is left is withdrawn."""
+    """The maker fills a taker while an auction keeps the AMM out; what is left of its orders is withdrawn."""
     maker = bench.world.maker
     for price in ("150.005", "150.01"):
         params = {"market": "SOL-PERP", "side": "short", "base": "2", "price": price}
