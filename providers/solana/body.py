@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import msgspec
-from solders.hash import Hash
-from solders.pubkey import Pubkey
 
 from providers.base.types import Submission
 
@@ -41,16 +39,6 @@ class SolanaBody(msgspec.Struct, frozen=True, kw_only=True):
     def expiry_height(self) -> int:
         """The last block height that may still hold it, if a node gave a wrong last valid height too (DESIGN 6.4)."""
         return max(self.last_valid_block_height, self.height_at_signing + BLOCKHASH_LIFE_BLOCKS)
-
-    @property
-    def payer(self) -> Pubkey:
-        """The fee payer."""
-        return Pubkey.from_string(self.signer)
-
-    @property
-    def recent_blockhash(self) -> Hash:
-        """The blockhash as a key type."""
-        return Hash.from_string(self.blockhash)
 
 
 _BODY = msgspec.json.Decoder(SolanaBody)
