@@ -169,7 +169,7 @@ def build_cluster(
         transports = [HttpTransport(url) for url in settings.rpc_urls]
     elif settings.embedded_cluster:
         # Another process of ours has started it.
-        transports = [HttpTransport(_shown_rpc_url(settings))]
+        transports = [HttpTransport(f"http://127.0.0.1:{settings.localnet_port}")]
     else:
         raise ServiceError(f"set ROUTER_RPC_URLS: {settings.network} has no nodes of its own")
     solana = SolanaSettings(

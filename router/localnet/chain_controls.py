@@ -104,4 +104,5 @@ def register_fault_controls(cluster: Cluster, faults: WireFaults) -> None:
         return True
 
     cluster.register_control("localnet_setFault", set_fault)
+    cluster.register_control("localnet_faults", lambda _: {"struck": len(faults.struck)})
     cluster.register_control("localnet_clearFaults", clear)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
 import socket
@@ -10,10 +11,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import httpx
 
+from router.localnet.drift.layouts import User
 from router.localnet.world import WorldKeys, world_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -128,6 +131,15 @@ class Stage:
         answer.raise_for_status()
         result: dict[str, object] = answer.json()
         return result
+
+    def venue_size(self) -> Decimal:
+        """Return what the venue's own account holds in SOL-PERP, read past the router."""
+        user = world_of(WorldKeys()).trader_account.user
+        answer = self.rpc("getAccountInfo", str(user), {"encoding": "base64", "commitment": "processed"})
+        assert isinstance(answer, dict)
+        account = User.decode(base64.b64decode(answer["value"]["data"][0]), 8)
+        base = sum(position.base_asset_amount for position in account.perp_positions if position.market_index == 0)
+        return Decimal(base) / 10**9
 
     def end_of(self, order_id: str) -> dict[str, object]:
         """Return an order once it has ended."""

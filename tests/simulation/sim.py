@@ -295,7 +295,9 @@ class Desk:
     def _check_order(self, view: OrderView) -> None:
         order = view.order
         assert order.status.final, f"{order.order_id} never ended: {order.status}"
-        filled = {a.attempt_id for a in view.attempts if a.state in {AttemptState.FILLED, AttemptState.PARTIALLY_FILLED}}
+        filled = {
+            a.attempt_id for a in view.attempts if a.state in {AttemptState.FILLED, AttemptState.PARTIALLY_FILLED}
+        }
         assert len(filled) <= 1, f"{order.order_id} filled twice"
         assert {fill.attempt_id for fill in view.fills} <= filled
         has_fill = order.status in {OrderStatus.FILLED, OrderStatus.PARTIALLY_FILLED}
