@@ -118,8 +118,10 @@ DRIFT_ERRORS: Final[Mapping[int, Refusal]] = _table(
         # A reduction of what is not held, or of nothing.
         InvalidSize: """
             6002 InsufficientDeposit 6010 UserHasNoPositionInMarket 6064 ReduceOnlyOrderIncreasedRisk""",
-        # The program's own arithmetic or invariants: not of our making, and no code of a table that could help.
+        # The program's own arithmetic or invariants: not of our making, and no code of a table that could help. And an
+        # account that was not passed: what the account holds has changed since it was read, by another's hand.
         UnknownCode: """
+            6036 OracleNotFound 6078 PerpMarketNotFound 6087 SpotMarketNotFound
             6019 MathError 6020 BnConversionError 6021 ClockUnavailable 6041 CastingFailure 6082 UnableToCastUnixTime
             6091 SpotMarketInterestNotUpToDate 6123 InvalidPositionLastFundingRate 6124 InvalidPositionDelta
             6129 DefaultError 6144 InvalidFeeStructure 6166 InvalidPerpPositionDetected
@@ -137,7 +139,7 @@ DRIFT_ERRORS: Final[Mapping[int, Refusal]] = _table(
             6022 UnableToLoadOracle 6025 InvalidWhitelistToken 6026 WhitelistTokenNotFound 6027 InvalidDiscountToken
             6028 DiscountTokenNotFound 6029 ReferrerNotFound 6030 ReferrerStatsNotFound 6031 ReferrerMustBeWritable
             6032 ReferrerStatsMustBeWritable 6033 ReferrerAndReferrerStatsAuthorityUnequal 6034 InvalidReferrer
-            6036 OracleNotFound 6037 LiquidationsBlockedByOracle 6039 CantDeleteUserWithCollateral
+            6037 LiquidationsBlockedByOracle 6039 CantDeleteUserWithCollateral
             6040 InvalidFundingProfitability 6042 InvalidOrder 6044 InvalidOrderMarketType
             6048 InvalidOrderNotStepSizeMultiple 6049 InvalidOrderBaseQuoteAsset 6050 InvalidOrderIOC
             6051 InvalidOrderPostOnly 6052 InvalidOrderIOCPostOnly 6053 InvalidOrderTrigger 6054 InvalidOrderAuction
@@ -145,9 +147,9 @@ DRIFT_ERRORS: Final[Mapping[int, Refusal]] = _table(
             6065 UnableToLoadAccountLoader 6067 UserCantReferThemselves 6068 DidNotReceiveExpectedReferrer
             6069 CouldNotDeserializeReferrer 6070 CouldNotDeserializeReferrerStats 6071 UserOrderIdAlreadyInUse
             6072 NoPositionsLiquidatable 6073 InvalidMarginRatio 6074 CantCancelPostOnlyOrder 6075 InvalidOracleOffset
-            6076 CantExpireOrders 6077 CouldNotLoadMarketData 6078 PerpMarketNotFound 6079 InvalidMarketAccount
+            6076 CantExpireOrders 6077 CouldNotLoadMarketData 6079 InvalidMarketAccount
             6080 UnableToLoadPerpMarketAccount 6081 MarketWrongMutability 6083 CouldNotFindSpotPosition
-            6085 InvalidSpotMarketInitialization 6086 CouldNotLoadSpotMarketData 6087 SpotMarketNotFound
+            6085 InvalidSpotMarketInitialization 6086 CouldNotLoadSpotMarketData
             6088 InvalidSpotMarketAccount 6089 UnableToLoadSpotMarketAccount 6090 SpotMarketWrongMutability
             6092 SpotMarketInsufficientDeposits 6093 UserMustSettleTheirOwnPositiveUnsettledPNL
             6094 CantUpdatePoolBalanceType 6098 MakerNotFound 6099 MakerStatsNotFound 6100 MakerMustBeWritable

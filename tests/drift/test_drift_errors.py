@@ -33,10 +33,12 @@ from tests.drift.drift_samples import full_idl
 
 DRIFT = str(PROGRAM_ID)
 
-# The program's own arithmetic and invariants: there is no better class for them, and an operator should look.
+# The program's own arithmetic and invariants, and accounts that changed between reading and landing: there is no better
+# class for them, and an operator should look.
 DELIBERATELY_UNKNOWN = {
-    6019, 6020, 6021, 6041, 6082, 6091, 6123, 6124, 6129, 6144, 6166, 6167, 6168, 6170, 6172, 6173, 6192, 6193, 6202,
-    6203, 6206, 6216, 6218, 6219, 6223, 6255,
+    6019, 6020, 6021, 6036, 6041, 6078, 6082, 6087, 6091, 6123, 6124, 6129, 6144, 6166,
+    6167, 6168, 6170, 6172, 6173, 6192, 6193, 6202, 6203, 6206, 6216, 6218, 6219, 6223,
+    6255,
 }  # fmt: skip
 
 

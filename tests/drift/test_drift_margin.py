@@ -95,7 +95,6 @@ def accounts(draw: st.DrawFn, *, tokens: bool = True) -> Account:
         "maintenanceAssetWeight": 9_000,
         "initialLiabilityWeight": 12_000,
         "maintenanceLiabilityWeight": 11_000,
-        "imfFactor": draw(st.sampled_from([0, 3_000])),
         "cumulativeDepositInterest": draw(st.integers(10**10, 2 * 10**10)),
         "cumulativeBorrowInterest": draw(st.integers(10**10, 2 * 10**10)),
     }
@@ -206,3 +205,24 @@ def test_the_worst_of_a_tokens_price_counts_when_placing() -> None:
     )
     assert account_margin(account.book, MarginType.INITIAL).collateral == 800 * USD
     assert account_margin(account.book, MarginType.INITIAL, strict=True).collateral == 720 * USD
+
+
+def test_large_deposits_and_debts_are_weighted_by_size() -> None:
+    """10,000 tokens at a factor of 0.3 % count for 1.1 / 1.3; 10,000 owed for 0.8 * 1.1 + 0.3 of their value.
+
+    The library rounds this weight up where the program rounds it down, so the numbers are worked out by hand.
+    """
+    token = USDC_MARKET | {
+        "marketIndex": 1,
+        "decimals": 9,
+        "oracle": TOKEN_KEY,
+        "maintenanceAssetWeight": 9_000,
+        "maintenanceLiabilityWeight": 11_000,
+        "imfFactor": 3_000,
+    }
+    markets = [SOL_MARKET | {"amm.oracle": key, "marketIndex": index} for index, key in enumerate(PERP_KEYS)]
+    held = {"spotPositions.1.scaledBalance": 10_000 * BASE, "spotPositions.1.marketIndex": 1}
+    deposit = Account(held, markets, token, [USD, 100 * USD, USD, USD])
+    assert account_margin(deposit.book, MarginType.MAINTENANCE).collateral == 1_000_000 * USD * 8_461 // 10_000
+    debt = Account(held | {"spotPositions.1.balanceType": 1}, markets, token, [USD, 100 * USD, USD, USD])
+    assert account_margin(debt.book, MarginType.MAINTENANCE).requirement == 1_000_000 * USD * 11_800 // 10_000

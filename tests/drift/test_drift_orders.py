@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import struct
+import subprocess
+import sys
 from decimal import Decimal
 from typing import Any
 
@@ -169,6 +171,14 @@ def test_the_registry_imports_on_demand() -> None:
     assert callable(registry.load("drift"))
     with pytest.raises(KeyError):
         registry.load("nowhere")
+
+
+def test_the_venues_own_library_is_not_imported() -> None:
+    """A start costs neither driftpy nor anchorpy, nor anything of theirs."""
+    script = "import sys, providers.registry as r; r.load('drift'); print([m for m in sys.modules if m in %r])"
+    banned = ("driftpy", "anchorpy", "solana", "construct", "httpx")
+    done = subprocess.run([sys.executable, "-c", script % (banned,)], capture_output=True, text=True, check=True)  # noqa: S603 - our own interpreter
+    assert done.stdout.strip() == "[]"
 
 
 # --- records ----------------------------------------------------------------------------------------------------------
