@@ -25,6 +25,7 @@ from router.engine.plan import Patience
 from router.ledger.sqlite import SqliteLedger
 from router.ops.metrics import Metrics
 from router.ops.observers import EngineMetrics, RpcMetrics
+from router.ops.redaction import redact_url
 from router.settings import Network, Settings
 
 if TYPE_CHECKING:
@@ -277,5 +278,6 @@ def ledger_path(settings: Settings) -> Path:
 
 def _shown_rpc_url(settings: Settings) -> str:
     if settings.rpc_urls:
-        return settings.rpc_urls[0]
+        # A key may be part of the address, and every caller sees the answers.
+        return redact_url(settings.rpc_urls[0])
     return f"http://127.0.0.1:{settings.localnet_port}"

@@ -19,6 +19,7 @@ from router.engine.pricing import worst_price_of
 from router.engine.requests import (
     Candidate,
     CloseRequest,
+    CursorInvalid,
     KeyMismatch,
     MarketListing,
     OpenRequest,
@@ -35,14 +36,15 @@ from router.engine.requests import (
 from router.engine.runner import OrderRunner
 from router.engine.settlement import order_view
 from router.engine.watch import Watch
-from router.ledger.protocol import KeyReused
+from router.ledger.protocol import BadCursor, KeyReused
 from router.ledger.records import NewOrder, OrderStatus, OrderView, PositionRecord, PositionStatus
 
 __all__ = ["Engine"]
 
 log = logging.getLogger(__name__)
 
-QUOTE_TTL = timedelta(seconds=5)
+# Settling goes on behind the open port; what is unclear holds back only its own order.
+RECOVERY_S = 10.0
 
 
 class Engine:
@@ -73,12 +75,26 @@ class Engine:
         for view in self._ledger.open_orders():
             journaled = [attempt.attempt_id for attempt in unresolved(view)]
             runners.append(OrderRunner(self._context, view.order.order_id, recovered=journaled))
-        await asyncio.gather(*(runner.settle_once() for runner in runners))
+        await self._ask_once(runners)
         for runner in runners:
             self._run(runner)
         self._recovered = True
         self._keep(asyncio.create_task(self._watch.run(), name="watch"))
         log.info("engine_ready", extra={"recovered_orders": len(runners)})
+
+    async def _ask_once(self, runners: list[OrderRunner]) -> None:
+        """Ask once about every unclear attempt, all at once; nodes that do not answer must not hold up closes."""
+        if not runners:
+            return
+        asking = [asyncio.create_task(runner.settle_once()) for runner in runners]
+        timer = asyncio.create_task(self._clock.sleep(RECOVERY_S))
+        everything = asyncio.create_task(asyncio.wait(asking))
+        await asyncio.wait({timer, everything}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (timer, everything, *asking):
+            task.cancel()
+        for error in await asyncio.gather(*asking, return_exceptions=True):
+            if isinstance(error, Exception):
+                log.error("recovery_failed", exc_info=error)
 
     async def drain(self, seconds: float) -> None:
         """Refuse new opens and wait for open orders, at most `seconds`; what remains is in the ledger."""
@@ -244,8 +260,11 @@ class Engine:
         market: str | None,
         status: OrderStatus | None,
     ) -> tuple[tuple[OrderView, ...], str | None]:
-        """Return a page of orders, newest first."""
-        return self._ledger.orders(limit=limit, cursor=cursor, provider=provider, market=market, status=status)
+        """Return a page of orders, newest first; raise `CursorInvalid`."""
+        try:
+            return self._ledger.orders(limit=limit, cursor=cursor, provider=provider, market=market, status=status)
+        except BadCursor as e:
+            raise CursorInvalid("the cursor is none that this service gave") from e
 
     async def position(self, position_id: str) -> PositionAnswer:
         """Return one lot with what the market says of it; raise `PositionUnknown`."""
@@ -263,10 +282,13 @@ class Engine:
         market: str | None,
         status: PositionStatus | None,
     ) -> tuple[tuple[PositionAnswer, ...], str | None]:
-        """Return a page of lots, oldest first."""
-        lots, next_cursor = self._ledger.positions(
-            limit=limit, cursor=cursor, provider=provider, market=market, status=status
-        )
+        """Return a page of lots, oldest first; raise `CursorInvalid`."""
+        try:
+            lots, next_cursor = self._ledger.positions(
+                limit=limit, cursor=cursor, provider=provider, market=market, status=status
+            )
+        except BadCursor as e:
+            raise CursorInvalid("the cursor is none that this service gave") from e
         return tuple([await self._marked(lot) for lot in lots]), next_cursor
 
     async def markets(self) -> tuple[MarketListing, ...]:
@@ -295,6 +317,8 @@ class Engine:
             failing["recovery"] = "open orders are still being settled"
         if self._draining:
             failing["draining"] = "the service is stopping"
+        if not self._watch.ledger_healthy:
+            failing["ledger"] = "writes are not durable"
         return failing
 
     def holds(self) -> Mapping[str, str]:

@@ -15,6 +15,7 @@ __all__ = [
     "BelowEveryMinimum",
     "Candidate",
     "CloseRequest",
+    "CursorInvalid",
     "DeadlineTooFar",
     "InvalidRequest",
     "KeyMismatch",
@@ -199,6 +200,12 @@ class KeyMismatch(Refusal):
     """The idempotency key or client order id belongs to another body."""
 
     code = "idempotency_key_reused"
+
+
+class CursorInvalid(Refusal):
+    """The cursor is none that this service gave."""
+
+    code = "invalid_parameter"
 
 
 class OrderUnknown(Refusal):

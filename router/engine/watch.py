@@ -38,6 +38,7 @@ class Watch:
         self._settlement = Settlement(context)
         self._reopen = reopen
         self._looked_at: dict[str, float] = {}
+        self.ledger_healthy = True
 
     async def run(self) -> None:
         """Look after ended orders for ever."""
@@ -46,6 +47,7 @@ class Watch:
         while True:
             await self._context.clock.sleep(settings.watch_interval_s)
             try:
+                self.ledger_healthy = await self._context.ledger.healthy()
                 await self.look()
                 await self.check_funds()
                 if self._context.clock.monotonic() - reclaimed_at >= settings.reclaim_interval_s:

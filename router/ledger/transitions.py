@@ -15,7 +15,8 @@ ATTEMPT_TRANSITIONS: dict[S, frozenset[S]] = {
     S.SENT: frozenset({S.UNKNOWN, S.FILLED, S.PARTIALLY_FILLED, S.DEAD, S.SUPERSEDED}),
     S.UNKNOWN: frozenset({S.FILLED, S.PARTIALLY_FILLED, S.DEAD, S.SUPERSEDED}),
     # A fork may take back what was confirmed: the attempt is unclear again.
-    S.FILLED: frozenset({S.UNKNOWN}),
+    # Landed again in another block, it may have filled less.
+    S.FILLED: frozenset({S.UNKNOWN, S.PARTIALLY_FILLED}),
     S.PARTIALLY_FILLED: frozenset({S.UNKNOWN, S.FILLED}),
     # A proof of death that a fork takes back, or a fill on a dead attempt (a promise violation): booked, never hidden.
     S.DEAD: frozenset({S.UNKNOWN, S.FILLED, S.PARTIALLY_FILLED}),

@@ -36,7 +36,7 @@ LEGAL = {
     "journaled": "sent unknown filled partially_filled dead superseded",
     "sent": "unknown filled partially_filled dead superseded",
     "unknown": "filled partially_filled dead superseded",
-    "filled": "unknown",
+    "filled": "unknown partially_filled",
     "partially_filled": "unknown filled",
     "dead": "unknown filled partially_filled",
     "superseded": "unknown dead filled partially_filled",
