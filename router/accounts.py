@@ -6,7 +6,7 @@ is not begun while the first is not proven. The service has its ledger to itself
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import cast
@@ -76,7 +76,7 @@ async def account_show(settings: Settings, provider: str) -> msgspec.Struct:
 
 
 @asynccontextmanager
-async def _session(settings: Settings, provider: str) -> AsyncIterator[_Session]:
+async def _session(settings: Settings, provider: str) -> AsyncGenerator[_Session]:
     clock = SystemClock()
     cluster = build_cluster(settings, clock)
     path = ledger_path(settings)

@@ -105,7 +105,7 @@ class Admission:
             )
 
     def _check_minimum(self, request: QuoteRequest, markets: Iterable[Market]) -> None:
-        minimums = []
+        minimums: list[dict[str, str | None]] = []
         for market in markets:
             minimum_usd = None if market.oracle_price is None else market.min_size * market.oracle_price
             if request.size is not None:
@@ -172,7 +172,7 @@ def reservations_for(
     if market is not None and wanted < total:
         wanted = (wanted / market.step_size).to_integral_value(ROUND_FLOOR) * market.step_size
         _check_dust(wanted, total, market)
-    reservations = []
+    reservations: list[Reservation] = []
     for lot, left in available:
         part = min(left, wanted)
         if part > 0:

@@ -71,7 +71,7 @@ class Engine:
 
     async def start(self) -> None:
         """Load every open order, ask once what became of its attempts, then let all of them go on (DESIGN 5)."""
-        runners = []
+        runners: list[OrderRunner] = []
         for view in self._ledger.open_orders():
             journaled = [attempt.attempt_id for attempt in unresolved(view)]
             runners.append(OrderRunner(self._context, view.order.order_id, recovered=journaled))
@@ -299,7 +299,7 @@ class Engine:
         for name in chain:
             for market in self._catalog.markets(name):
                 by_symbol.setdefault(market.symbol, []).append(name)
-        listings = []
+        listings: list[MarketListing] = []
         for symbol in sorted(by_symbol):
             found = [self._catalog.market(name, symbol) for name in by_symbol[symbol]]
             listings.append(MarketListing(symbol=symbol, providers=tuple(m for m in found if m is not None)))
