@@ -13,6 +13,8 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
+from solders.keypair import Keypair
+
 from providers import registry
 from providers.base.clock import VirtualClock
 from providers.base.protocol import Provider
@@ -117,14 +119,14 @@ class Desk:
         await self.clock.sleep(SLOT_S * 3)
         await self.boot()
 
-    async def boot(self) -> None:
-        """Start a router on the ledger as it is."""
+    async def boot(self, key: Keypair | None = None) -> None:
+        """Start a router on the ledger as it is, signing with the trader's key or another."""
         transports = [
             InProcessTransport(self.chain, self.clock, name=f"node{index}", faults=self.faults, latency_s=0.05)
             for index in range(self.nodes)
         ]
         solana = SolanaCluster.of_transports(
-            transports, KeypairSigner(bytes(self.world.trader)), self.clock, SolanaSettings()
+            transports, KeypairSigner(bytes(key or self.world.trader)), self.clock, SolanaSettings()
         )
         self.drift = registry.load("drift")(solana, {})
         self.ledger = SqliteLedger.open(self.path, self.clock, writer="inline")
