@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 
 from providers.base.clock import new_id
 from providers.base.errors import ErrorInfo, ProviderError, TimedOut
@@ -45,6 +46,8 @@ log = logging.getLogger(__name__)
 
 # Settling goes on behind the open port; what is unclear holds back only its own order.
 RECOVERY_S = 10.0
+# Between two looks at an order that nobody drives at the moment.
+IDLE_LOOK_S = 0.5
 
 
 class Engine:
@@ -66,6 +69,7 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._recovered = False
         self._draining = False
+        self._closing = False
 
     # -- life ----------------------------------------------------------------------------------------------------
 
@@ -110,6 +114,7 @@ class Engine:
 
     async def aclose(self) -> None:
         """Stop every task. As safe as a crash: whatever was sent is journaled."""
+        self._closing = True
         tasks = [*self._tasks, *(task for _, task in self._runners.values())]
         for task in tasks:
             task.cancel()
@@ -228,10 +233,10 @@ class Engine:
         try:
             while not timer.done():
                 running = self._runners.get(order_id)
-                if running is None:
-                    break
-                # The event is taken before the look: a step that ends in between is not missed.
-                step = asyncio.create_task(running[0].next_change().wait())
+                # The event is taken before the look: a step that ends in between is not missed. An order without a
+                # runner is given one by the watch.
+                change = self._clock.sleep(IDLE_LOOK_S) if running is None else running[0].next_change().wait()
+                step = asyncio.ensure_future(change)
                 if self.order(order_id).order.status.final:
                     step.cancel()
                     break
@@ -366,13 +371,20 @@ class Engine:
         return Placed(view=self.order(created.order.order_id), replayed=created.replayed)
 
     def _start_runner(self, order_id: str) -> None:
-        if order_id not in self._runners:
+        if order_id not in self._runners and not self._closing:
             self._run(OrderRunner(self._context, order_id))
 
     def _run(self, runner: OrderRunner) -> None:
         task = asyncio.create_task(runner.run(), name=runner.order_id)
         self._runners[runner.order_id] = (runner, task)
-        task.add_done_callback(lambda _: self._runners.pop(runner.order_id, None))
+        task.add_done_callback(partial(self._ended, runner.order_id))
+
+    def _ended(self, order_id: str, task: asyncio.Task[None]) -> None:
+        self._runners.pop(order_id, None)
+        if task.cancelled() and not self._closing:
+            # Not by us: an adapter's own cancellation came through. The watch starts a runner anew.
+            log.error("runner_cancelled", extra={"order_id": order_id})
+            self._context.observer.alert("runner_cancelled")
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)

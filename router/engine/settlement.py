@@ -30,27 +30,52 @@ class Settlement:
         self._ledger = context.ledger
         self._clock = context.clock
 
-    async def poll(self, order_id: str, attempts: Iterable[AttemptRecord]) -> None:
-        """Ask once about each of these attempts."""
+    async def poll(self, order_id: str, attempts: Iterable[AttemptRecord], past: frozenset[str] = frozenset()) -> None:
+        """Ask once about each of these attempts; one that cannot be booked does not keep the others from being asked.
+
+        Args:
+            order_id: whose attempts they are.
+            attempts: to ask about.
+            past: ids of those that were shown before this call to be past landing: what is proven of them now is final.
+
+        Raises:
+            Exception: the first that a booking raised, after all were asked.
+        """
+        failed: Exception | None = None
         for attempt in attempts:
-            provider = self._context.providers.get(attempt.provider)
-            if provider is None:
+            outcome = await self._ask(order_id, attempt)
+            if outcome is None:
+                continue
+            if attempt.attempt_id in past and outcome.state in {OutcomeState.DEAD, OutcomeState.SUPERSEDED}:
+                outcome = msgspec.structs.replace(outcome, finalized=True)
+            try:
+                await self.book(order_id, attempt, outcome)
+            except Exception as e:  # noqa: BLE001 - raised again below; the next attempt may have filled
+                failed = failed or e
+        if failed is not None:
+            raise failed
+
+    async def _ask(self, order_id: str, attempt: AttemptRecord) -> Outcome | None:
+        """Return what the provider says of an attempt now; null where there is no such provider any more."""
+        provider = self._context.providers.get(attempt.provider)
+        if provider is None:
+            if not attempt.state.final:
                 # The chain was configured anew while this attempt was open: nobody can settle it until it is back.
                 self._context.hold_opens("provider_missing", f"{attempt.provider} has unsettled attempts")
-                continue
-            began = self._clock.monotonic()
-            try:
-                outcome = await provider.settle(submission_of(attempt))
-            except ProviderError as e:
-                log.info("settle_unclear", extra={"order_id": order_id, "code": e.code, "detail": e.detail})
-                outcome = Outcome(state=OutcomeState.UNKNOWN)
-            except Exception:
-                # A fault of ours must neither stop settling nor pass for an answer.
-                log.exception("settle_failed", extra={"order_id": order_id, "attempt_id": attempt.attempt_id})
-                self._context.observer.alert("settle_failed")
-                outcome = Outcome(state=OutcomeState.UNKNOWN)
-            self._context.observer.stage("settle", attempt.provider, self._clock.monotonic() - began)
-            await self.book(order_id, attempt, outcome)
+            return None
+        began = self._clock.monotonic()
+        try:
+            outcome = await provider.settle(submission_of(attempt))
+        except ProviderError as e:
+            log.info("settle_unclear", extra={"order_id": order_id, "code": e.code, "detail": e.detail})
+            outcome = Outcome(state=OutcomeState.UNKNOWN, resting=attempt.resting)
+        except Exception:
+            # A fault of ours must neither stop settling nor pass for an answer.
+            log.exception("settle_failed", extra={"order_id": order_id, "attempt_id": attempt.attempt_id})
+            self._context.observer.alert("settle_failed")
+            outcome = Outcome(state=OutcomeState.UNKNOWN, resting=attempt.resting)
+        self._context.observer.stage("settle", attempt.provider, self._clock.monotonic() - began)
+        return outcome
 
     async def book(self, order_id: str, attempt: AttemptRecord, outcome: Outcome) -> None:
         """Write down an outcome and what it means for the lock generation that the attempt carries."""
@@ -64,13 +89,9 @@ class Settlement:
             await self.record(attempt, Outcome(state=OutcomeState.UNKNOWN))
             return
         if attempt.state is AttemptState.DEAD and outcome.fills:
-            log.critical("promise_violation", extra={"order_id": order_id, "attempt_id": attempt.attempt_id})
-            self._context.hold_opens("promise_violation", f"{attempt.attempt_id} was proven dead, and filled")
+            self._report_violation(attempt, "was proven dead, and filled")
         if outcome.state is OutcomeState.SUPERSEDED:
-            outcome, over = holder_verdict(order_view(self._ledger, order_id), attempt, outcome)
-            await self.record(attempt, outcome)
-            if over:
-                await self.close_domain(order_id, attempt.generation, outcome.holder)
+            await self._book_superseded(order_id, attempt, outcome)
             return
         await self.record(attempt, outcome)
         submission = submission_of(attempt)
@@ -78,6 +99,27 @@ class Settlement:
         if leaves_nothing and submission.lock is not None:
             # Proof 3: it holds the lock and left nothing, so the next generation may begin.
             await self.close_domain(order_id, attempt.generation, submission.handle)
+
+    async def _book_superseded(self, order_id: str, attempt: AttemptRecord, outcome: Outcome) -> None:
+        """Write down who shut an attempt out, and look at a holder that was believed dead."""
+        view = order_view(self._ledger, order_id)
+        outcome, over = holder_verdict(view, attempt, outcome)
+        if attempt.state is AttemptState.DEAD:
+            # It had died before the lock was taken: that stands, whoever has the lock since.
+            outcome = msgspec.structs.replace(outcome, state=OutcomeState.DEAD, error=attempt.error, evidence=())
+        await self.record(attempt, outcome)
+        if over:
+            await self.close_domain(order_id, attempt.generation, outcome.holder)
+            return
+        holder = next(a for a in view.attempts if a.submission is not None and a.submission.handle == outcome.holder)
+        if holder.state is AttemptState.DEAD and not holder.executed:
+            # Who holds the lock has executed, whatever was proven of it before: nothing may go on until it is settled.
+            self._report_violation(holder, "was proven dead, and holds the order lock")
+            await self.record(holder, Outcome(state=OutcomeState.UNKNOWN, landed=True, executed=True))
+
+    def _report_violation(self, attempt: AttemptRecord, what: str) -> None:
+        log.critical("promise_violation", extra={"order_id": attempt.order_id, "attempt_id": attempt.attempt_id})
+        self._context.hold_opens("promise_violation", f"{attempt.attempt_id} {what}")
 
     async def record(self, attempt: AttemptRecord, outcome: Outcome) -> None:
         """Make an outcome durable, then count it."""
@@ -107,10 +149,12 @@ class Settlement:
         """
         now = self._clock.now()
         view = order_view(self._ledger, order_id)
-        await self._ledger.close_domain(order_id, 0, generation, now)
+        if generation < view.generation:
+            return  # found again: it is closed, and what there was to say of it was said
         if holder is not None and not _is_ours(view, holder):
             await self._ledger.note("stranger_holds_lock", now, order_id=order_id, detail={"holder": holder})
             self._context.observer.alert("stranger_holds_lock")
+        await self._ledger.close_domain(order_id, 0, generation, now)
         for secondary in view.secondaries:
             if secondary.purpose is not Purpose.FENCE or secondary.generation != generation:
                 continue
@@ -140,15 +184,23 @@ class Settlement:
             return True
         # One of ours executed that was thought dead, or whose end was not written down: look at it again.
         await self.poll(order_id, (sibling,))
-        return True
+        after = order_view(self._ledger, order_id)
+        return after.generation > generation or any(
+            a.attempt_id == sibling.attempt_id and a.state in FILLED_STATES for a in after.attempts
+        )
 
     async def _book_unknown(self, order_id: str, attempt: AttemptRecord, outcome: Outcome) -> None:
         """Write down what is new about an attempt that stays unclear; say so on the order once patience is over."""
-        if attempt.state.final:
-            return  # a look that shows nothing takes back nothing
         view = order_view(self._ledger, order_id)
         known = {fill.fill.venue_fill_id for fill in view.fills}
         news = any(fill.venue_fill_id not in known for fill in outcome.fills)
+        if attempt.state.final:
+            # A look that shows nothing takes back nothing; one that shows it on the chain after all takes back a death.
+            shut_out = attempt.state in {AttemptState.DEAD, AttemptState.SUPERSEDED} and not attempt.executed
+            if news or (shut_out and outcome.executed):
+                self._report_violation(attempt, f"was {attempt.state}, and executed")
+                await self.record(attempt, outcome)
+            return
         impatient = self._clock.now() - attempt.started_at >= self._context.settings.patience.unproven
         unclear = outcome.landed is not True and impatient
         changed = outcome.resting != attempt.resting or (

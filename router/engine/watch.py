@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from providers.base.clock import new_id
 from providers.base.errors import ProviderError
@@ -46,18 +47,32 @@ class Watch:
         reclaimed_at = self._context.clock.monotonic()
         while True:
             await self._context.clock.sleep(settings.watch_interval_s)
-            try:
-                self.ledger_healthy = await self._context.ledger.healthy()
-                await self.look()
-                await self.check_funds()
-                if self._context.clock.monotonic() - reclaimed_at >= settings.reclaim_interval_s:
-                    reclaimed_at = self._context.clock.monotonic()
-                    await self.reclaim()
-            except (ProviderError, LedgerError):
-                log.warning("watch_round_failed", exc_info=True)
-            except Exception:
-                log.exception("watch_failed")
-                self._context.observer.alert("watch_failed")
+            await self._duty(self.check_ledger)
+            await self._duty(self.check_funds)
+            await self._duty(self.carry_on)
+            await self._duty(self.look)
+            if self._context.clock.monotonic() - reclaimed_at >= settings.reclaim_interval_s:
+                reclaimed_at = self._context.clock.monotonic()
+                await self._duty(self.reclaim)
+
+    async def _duty(self, duty: Callable[[], Awaitable[None]]) -> None:
+        """Do one thing; whatever becomes of it, the others are done too."""
+        try:
+            await duty()
+        except (ProviderError, LedgerError):
+            log.warning("watch_round_failed", exc_info=True)
+        except Exception:
+            log.exception("watch_failed")
+            self._context.observer.alert("watch_failed")
+
+    async def check_ledger(self) -> None:
+        """Find out whether writes are durable."""
+        self.ledger_healthy = await self._context.ledger.healthy()
+
+    async def carry_on(self) -> None:
+        """See that every open order has its runner: also one that was stored though its write was reported failed."""
+        for order_id in self._context.ledger.open_order_ids():
+            self._reopen(order_id)
 
     async def look(self) -> None:
         """Ask once more about every ended attempt that is due."""
@@ -67,12 +82,23 @@ class Watch:
         self._looked_at = {key: at for key, at in self._looked_at.items() if key in watched}
         for view in views:
             due = [attempt for attempt in view.attempts if self._due(attempt)]
-            if not due:
-                continue
-            order_id = view.order.order_id
-            await self._settlement.poll(order_id, due)
+            if due:
+                await self._duty(partial(self._look_at, view.order.order_id, due))
+
+    async def _look_at(self, order_id: str, due: list[AttemptRecord]) -> None:
+        past = [attempt.attempt_id for attempt in due if await self._past(attempt)]
+        try:
+            await self._settlement.poll(order_id, due, frozenset(past))
+        finally:
             if not order_view(self._context.ledger, order_id).order.status.final:
                 self._reopen(order_id)
+
+    async def _past(self, attempt: AttemptRecord) -> bool:
+        """Whether an attempt that did not execute can never land any more: then the next look at it is the last."""
+        lock = self._context.lock
+        if lock is None or attempt.finalized or attempt.state not in {AttemptState.DEAD, AttemptState.SUPERSEDED}:
+            return False
+        return attempt.submission is not None and await lock.expired(attempt.submission)
 
     async def check_funds(self) -> None:
         """Hold opens while the fee payer is short, and let them go again when it is not."""
@@ -146,9 +172,9 @@ class Watch:
         await ledger.mark_reclaimed(order_ids, clock.now())
 
     def _due(self, attempt: AttemptRecord) -> bool:
-        if attempt.submission is None or not attempt.state.final:
+        if attempt.submission is None or attempt.provider not in self._context.providers:
             return False
-        if not attempt.finalized:
+        if not attempt.finalized or not attempt.state.final:
             return True
         if attempt.state not in {AttemptState.DEAD, AttemptState.SUPERSEDED}:
             return False

@@ -172,6 +172,10 @@ class Ledger(Protocol):
         """Return every order that is not final, oldest first (for recovery)."""
         ...
 
+    def open_order_ids(self) -> tuple[str, ...]:
+        """Return the id of every order that is not final, oldest first."""
+        ...
+
     def watched_orders(self, since: datetime) -> tuple[OrderView, ...]:
         """Return final orders updated after `since` that have an attempt not yet finalized, or dead and watched."""
         ...

@@ -36,6 +36,7 @@ __all__ = [
     "find_order",
     "find_position",
     "known_handle",
+    "open_order_ids",
     "open_views",
     "order_by_key",
     "page_of_orders",
@@ -321,6 +322,12 @@ def _views(connection: sqlite3.Connection, query: str, *values: str) -> tuple[Or
 def open_views(connection: sqlite3.Connection) -> tuple[OrderView, ...]:
     """Return every order that is not final, oldest first."""
     return _views(connection, f"SELECT * FROM orders WHERE {_OPEN} ORDER BY seq")  # noqa: S608 - constant text
+
+
+def open_order_ids(connection: sqlite3.Connection) -> tuple[str, ...]:
+    """Return the id of every order that is not final, oldest first."""
+    rows = connection.execute(f"SELECT order_id FROM orders WHERE {_OPEN} ORDER BY seq")  # noqa: S608 - constant text
+    return tuple(row["order_id"] for row in rows)
 
 
 def watched_views(connection: sqlite3.Connection, since: datetime) -> tuple[OrderView, ...]:

@@ -204,6 +204,11 @@ class SqliteLedger:
         with self._snapshot() as connection:
             return queries.open_views(connection)
 
+    def open_order_ids(self) -> tuple[str, ...]:
+        """Return the id of every order that is not final, oldest first."""
+        with self._snapshot() as connection:
+            return queries.open_order_ids(connection)
+
     def watched_orders(self, since: datetime) -> tuple[OrderView, ...]:
         """Return final orders updated after `since` with an attempt not finalized, or dead."""
         with self._snapshot() as connection:

@@ -13,12 +13,30 @@ from providers.base.errors import ProviderError
 from providers.base.types import OrderKind, Side
 from router.engine.context import EngineContext, EngineSettings
 from router.engine.engine import Engine
+from router.engine.observer import SilentObserver
 from router.engine.plan import Patience
 from router.engine.requests import CloseRequest, OpenRequest
 from router.ledger.records import OrderStatus, OrderView, PositionRecord
 from router.ledger.sqlite import SqliteLedger
 from router.localnet.virtual_time import run_virtual
 from tests.engine.scripted import Play, ScriptedChain, ScriptedProvider
+
+
+class Alerts(SilentObserver):
+    """Keeps what an operator would have been told."""
+
+    def __init__(self) -> None:
+        self.alerts: list[str] = []
+        self.fences: list[str] = []
+
+    def alert(self, kind: str) -> None:
+        """Keep it."""
+        self.alerts.append(kind)
+
+    def fenced(self, result: str) -> None:
+        """Keep it."""
+        self.fences.append(result)
+
 
 SETTINGS = EngineSettings(
     chain=("alpha", "beta", "gamma"),
@@ -40,6 +58,7 @@ class Desk:
         self.providers = providers
         self.clock = chain.clock
         self._path = path
+        self.told = Alerts()
         self.ledger = SqliteLedger.open(path, self.clock, writer="inline")
         self.engine = self._engine()
         self._keys = 0
@@ -53,7 +72,12 @@ class Desk:
 
     def _engine(self) -> Engine:
         context = EngineContext(
-            ledger=self.ledger, providers=self.providers, lock=self.chain, clock=self.clock, settings=SETTINGS
+            ledger=self.ledger,
+            providers=self.providers,
+            lock=self.chain,
+            clock=self.clock,
+            settings=SETTINGS,
+            observer=self.told,
         )
         return Engine(context)
 

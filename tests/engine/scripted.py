@@ -13,7 +13,7 @@ from decimal import Decimal
 import msgspec
 
 from providers.base.clock import Clock
-from providers.base.errors import NotLanded, Phase, ProviderError, Unreachable, WorstPriceNotMet
+from providers.base.errors import LockHeld, NotLanded, Phase, ProviderError, Unreachable, WorstPriceNotMet
 from providers.base.types import (
     Ack,
     Capabilities,
@@ -45,12 +45,14 @@ class Play(msgspec.Struct, frozen=True, kw_only=True):
     `what`: fill, part (half, then nothing rests), nothing (executes, fills nothing), err (lands with an error), lost
     (never arrives), rest (rests unfilled until cancelled or filled by `fill_resting`), not_sent.
     `after_s`: when it executes. `seen_after_s`: when settling can see it. `ack`: what the node says at once.
+    `finalized`: whether a fill is beyond forks when it is seen.
     """
 
     what: str = "fill"
     after_s: float = 0.0
     seen_after_s: float = 0.0
     ack: str = "ok"
+    finalized: bool = True
 
 
 class Executed(msgspec.Struct, kw_only=True):
@@ -61,6 +63,7 @@ class Executed(msgspec.Struct, kw_only=True):
     seen_at: float
     filled: Decimal = Decimal(0)
     ended: bool = True
+    finalized: bool = True
 
 
 class ScriptedChain:
@@ -72,6 +75,8 @@ class ScriptedChain:
         self.sequence = 0
         self.expiry_s = 60.0
         self.fences_fail = 0
+        # Whether simulations run on a node that has not seen the lock taken.
+        self.simulates_behind = False
         self.made: dict[str, float] = {}
         self.fences_sent = 0
         self.reclaimed: list[str] = []
@@ -232,6 +237,10 @@ class ScriptedProvider:
         if self.plays and isinstance(refusal := self.plays[0], ProviderError):
             self.plays.pop(0)
             raise refusal
+        self._execute_due()
+        if terms.lock is not None and terms.lock.seed in self.chain.holders and not self.chain.simulates_behind:
+            # As a simulation would meet it.
+            raise LockHeld("the order lock is taken")
         self.terms.append(terms)
         submission = Submission(
             provider=self.name,
@@ -265,6 +274,7 @@ class ScriptedProvider:
             at=now + play.after_s,
             seen_at=now + max(play.after_s, play.seen_after_s),
             ended=play.what != "rest",
+            finalized=play.finalized,
         )
         if play.ack == "ok":
             return Ack(accepted=1)
@@ -320,7 +330,7 @@ class ScriptedProvider:
             executed=True,
             fills=fills,
             evidence=(Evidence(kind="fill_record", signature=submission.handle, commitment="confirmed"),),
-            finalized=True,
+            finalized=executed.finalized,
         )
 
     def fill_resting(self, size: Decimal, *, ends: bool) -> None:
