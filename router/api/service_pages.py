@@ -58,7 +58,9 @@ class ServicePages(Controller):
     @get(
         "/schema",
         opt={
-            "operation": Operation(id="schema", summary="This document", answers={200: "application/json"}, public=True)
+            "operation": Operation(
+                id="schema", summary="The OpenAPI document", answers={200: "application/json"}, public=True
+            )
         },
     )
     async def schema(self, request: HttpRequest, api: NamedDependency[Api]) -> Response[bytes]:
