@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from providers.base.errors import ErrorInfo
+from providers.base.errors import ErrorClass, ErrorInfo
 from providers.base.types import Capabilities, OrderKind, Purpose
 from router.ledger.records import (
     AttemptRecord,
@@ -60,12 +60,14 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
         resting: of an order that rests without a fill, before it is cancelled in favour of the next provider.
         fence: before another fence is sent (the first may have been lost).
         cancel: before another cancel is sent.
+        retry: before a provider that was passed or dead is asked again.
     """
 
     unproven: timedelta
     resting: timedelta
     fence: timedelta
     cancel: timedelta
+    retry: timedelta = timedelta(seconds=1)
 
 
 class PlanContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +85,9 @@ class PlanContext(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FixTerms(msgspec.Struct, frozen=True):
-    """Ask the chain for its first quote and write size and worst price."""
+    """Ask this provider for the order's first quote and write size and worst price."""
+
+    provider: str
 
 
 class Try(msgspec.Struct, frozen=True):
@@ -148,10 +152,19 @@ def next_step(view: OrderView, context: PlanContext) -> Step:
     last = view.attempts[-1] if view.attempts else None
     if last is not None and last.error is not None and not last.error.error_class.allows_next_provider:
         return Finish(OrderStatus.FAILED, last.error)
-    if view.order.size is None:
-        return FixTerms() if _untried(view, context) else _give_up(view)
+    return _ask_next(view, context)
+
+
+def _ask_next(view: OrderView, context: PlanContext) -> Step:
+    """Ask whoever may be asked now; a node that could not be reached is not asked again at once."""
     provider = _next_provider(view, context)
-    return _give_up(view) if provider is None else Try(provider, view.generation)
+    if provider is None:
+        return _give_up(view)
+    last = view.attempts[-1] if view.attempts else None
+    if last is not None and last.provider == provider and _was_unreachable(last):
+        if _age(context.now, last.updated_at) < context.patience.retry:
+            return Settle((), rebroadcast=False)
+    return FixTerms(provider) if view.order.size is None else Try(provider, view.generation)
 
 
 def _after_fill(holder: AttemptRecord, unclear: tuple[AttemptRecord, ...]) -> Step:
@@ -178,8 +191,8 @@ def _while_unclear(view: OrderView, unclear: tuple[AttemptRecord, ...], context:
     impatient = _age(context.now, unclear[-1].started_at) >= context.patience.unproven
     if not ending and not lost and not impatient:
         return Settle(unclear, rebroadcast=not inherited)
-    if not all(_has_lock(a) and a.generation == view.generation for a in unclear):
-        # Nothing that a fence or a sibling could exclude: only expiry shows the end, and rebroadcast only delays it.
+    if any(a.executed for a in unclear) or not all(_has_lock(a) and a.generation == view.generation for a in unclear):
+        # One holds the lock and only its records are missing; or nothing that a fence or a sibling could exclude: only expiry shows the end, and rebroadcast only delays it.
         return Settle(unclear, rebroadcast=False)
     if not ending and not lost:
         sibling = _next_provider(view, context)
@@ -216,7 +229,7 @@ def _next_provider(view: OrderView, context: PlanContext) -> str | None:
         return None
     for provider in _configured(view.order, context):
         tries = [a for a in view.attempts if a.provider == provider]
-        if len(tries) < TRIES_PER_PROVIDER_MAX and _may_retry(tries[-1]):
+        if len(tries) < TRIES_PER_PROVIDER_MAX and _may_retry(view.order, tries[-1]):
             return provider
     return None
 
@@ -226,11 +239,21 @@ def _untried(view: OrderView, context: PlanContext) -> list[str]:
     return [provider for provider in _configured(view.order, context) if provider not in tried]
 
 
-def _may_retry(attempt: AttemptRecord) -> bool:
-    """Whether the provider never had its say: its transaction did not land, or a dead sibling had the lock."""
+def _may_retry(order: OrderRecord, attempt: AttemptRecord) -> bool:
+    """Whether the provider never had its say: its transaction did not land, or a dead sibling had the lock.
+
+    A close has no other provider to go to, so one that could not be reached is asked again too.
+    """
     if attempt.state is AttemptState.SUPERSEDED:
         return True
+    if order.kind is OrderKind.CLOSE and attempt.error is not None:
+        return attempt.error.error_class is ErrorClass.CONNECTION
     return attempt.state is AttemptState.DEAD and attempt.error is not None and attempt.error.code == "not_landed"
+
+
+def _was_unreachable(attempt: AttemptRecord) -> bool:
+    error = attempt.error
+    return error is not None and error.error_class is ErrorClass.CONNECTION and error.code != "not_landed"
 
 
 def _configured(order: OrderRecord, context: PlanContext) -> tuple[str, ...]:

@@ -380,6 +380,21 @@ def test_a_close_goes_to_the_position_s_own_provider_and_nowhere_else() -> None:
     trade(story, alpha=(Play(), Play(what="err"), Play()))
 
 
+@pytest.mark.parametrize("refusals", [1, 3])
+def test_a_close_that_reaches_nobody_is_tried_again(refusals: int) -> None:
+    """A close has no other provider to go to: a node that was out of reach is asked again, within the deadline."""
+
+    async def story(desk: Desk) -> None:
+        await desk.open()
+        desk.providers["alpha"].plays = [TimedOut("no answer") for _ in range(refusals)]
+        view = await desk.close(desk.lots()[0].position_id)
+        desk.check(view)
+        assert view.order.status is OrderStatus.FILLED
+        assert [a.state for a in view.attempts] == [AttemptState.REFUSED] * refusals + [AttemptState.FILLED]
+
+    trade(story)
+
+
 def test_two_closes_at_once_never_close_more_than_the_lot() -> None:
     """The second close finds nothing left to reserve while the first is unclear."""
 
