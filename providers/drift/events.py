@@ -8,7 +8,7 @@ with the discriminator of one.
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -26,7 +26,7 @@ from providers.solana.idl import Idl
 from providers.solana.logs import printed_by
 from providers.solana.records import TransactionRecord
 
-__all__ = ["OrderEnd", "OrderFill", "OrderPlaced", "OrderTrail", "to_fill", "trail_of"]
+__all__ = ["OrderEnd", "OrderFill", "OrderPlaced", "OrderTrail", "own_events", "to_fill", "trail_of"]
 
 
 class OrderPlaced(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,10 +86,8 @@ def _decoder() -> EventDecoder:
     return EventDecoder(Idl.load("drift"))
 
 
-def _payloads(record: TransactionRecord, program_id: Pubkey) -> Iterator[bytes]:
-    if record.err is not None:
-        return
-    for line in printed_by(record.logs, str(program_id)):
+def _payloads(logs: Iterable[str], program_id: Pubkey) -> Iterator[bytes]:
+    for line in printed_by(tuple(logs), str(program_id)):
         try:
             yield pybase64.b64decode(line, validate=True)
         except (binascii.Error, ValueError):
@@ -146,7 +144,19 @@ def _end(event: dict[str, Value], role: str) -> OrderEnd:
 
 
 def trail_of(record: TransactionRecord, program_id: Pubkey, user: Pubkey) -> OrderTrail:
-    """Return what a transaction says of `user`'s perp orders. Only what the program itself logged counts.
+    """Return what a landed transaction says of `user`'s perp orders; nothing where it failed.
+
+    Raises:
+        BadAnswer: an order record of the program cannot be read.
+    """
+    trail = own_events(() if record.err is not None else record.logs, program_id, user)
+    return msgspec.structs.replace(trail, signature=record.signature, slot=record.slot, finalized=record.finalized)
+
+
+def own_events(logs: Iterable[str], program_id: Pubkey, user: Pubkey) -> OrderTrail:
+    """Return what log lines say of `user`'s perp orders, of no transaction yet: a simulation's, for one.
+
+    Only what the program itself logged counts.
 
     Raises:
         BadAnswer: an order record of the program cannot be read.
@@ -155,7 +165,7 @@ def trail_of(record: TransactionRecord, program_id: Pubkey, user: Pubkey) -> Ord
     fills: list[OrderFill] = []
     ends: list[OrderEnd] = []
     decoder = _decoder()
-    for payload in _payloads(record, program_id):
+    for payload in _payloads(logs, program_id):
         name = decoder.name_of(payload)
         if name == "OrderRecord":
             order = _placed(decoder.decode(payload), user)
@@ -169,9 +179,9 @@ def trail_of(record: TransactionRecord, program_id: Pubkey, user: Pubkey) -> Ord
             elif role is not None and event["action"] in _ACTION_ENDS:
                 ends.append(_end(event, role))
     return OrderTrail(
-        signature=record.signature,
-        slot=record.slot,
-        finalized=record.finalized,
+        signature="",
+        slot=0,
+        finalized=False,
         placed=tuple(placed),
         fills=tuple(fills),
         ends=tuple(ends),

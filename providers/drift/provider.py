@@ -15,6 +15,7 @@ from solders.pubkey import Pubkey
 
 from providers.base.errors import (
     AccountMissing,
+    BadAnswer,
     BelowMinimum,
     InsufficientCollateral,
     InvalidSize,
@@ -22,6 +23,7 @@ from providers.base.errors import (
     ProviderError,
     UnsupportedProgram,
     VenueHalted,
+    WorstPriceNotMet,
 )
 from providers.base.types import (
     Ack,
@@ -62,7 +64,7 @@ from providers.drift.layouts import PerpPosition, User
 from providers.drift.makers import Maker, crossing_makers, party_accounts
 from providers.drift.margin import liquidation_price
 from providers.drift.reading import AccountView, Overview, Snapshot, VenueReader
-from providers.drift.settle import Settler
+from providers.drift.settle import Settler, unfilled_in
 from providers.solana.cluster import SolanaCluster
 
 __all__ = ["DriftProvider", "build"]
@@ -70,6 +72,8 @@ __all__ = ["DriftProvider", "build"]
 logger = logging.getLogger(__name__)
 
 NAME: Final = "drift"
+# Above every price that the program can write (64 bits).
+_ANY_PRICE: Final = 2**64
 
 
 class _Reserved(msgspec.Struct, frozen=True):
@@ -154,9 +158,16 @@ class DriftProvider:
     async def quote(self, terms: QuoteTerms) -> Quote:
         """Return the all-in price for an order now; phase of every error `not_sent`."""
         snapshot, _ = await asyncio.gather(self._reader.snapshot(terms.market), self._halt.check())
-        return quoting.quote_of(
+        quote = quoting.quote_of(
             terms, snapshot, as_of=self._cluster.clock.now(), lifetime_s=self._config.quote_lifetime_s
         )
+        if terms.kind is OrderKind.CLOSE:
+            base = int(quote.size * BASE_PRECISION)
+            refusal = quoting.close_refusal(snapshot, terms.side, base)
+            direction = quoting.direction_of(terms.kind, terms.side)
+            if refusal is not None and not await self._makers(snapshot, direction, base, price=None):
+                raise refusal
+        return quote
 
     async def positions(self) -> tuple[VenuePosition, ...]:
         """Return what the account holds, at `confirmed`; nothing where it is not set up."""
@@ -193,7 +204,8 @@ class DriftProvider:
     async def prepare_close(self, terms: OrderTerms) -> Submission:
         """Build, simulate unsigned, and sign a reduce-only close of at most what the account holds.
 
-        Nothing that stops an open stops a close: paused, stale or halted, the program itself decides.
+        Nothing that stops an open stops a close: paused, stale or halted, the program itself decides. What it would
+        take and not fill is refused: a part that is too small (`quoting.close_refusal`), and what its simulation shows.
         """
         snapshot = await self._reader.snapshot(terms.market)
         user = self._trading_user(snapshot)
@@ -212,7 +224,8 @@ class DriftProvider:
                 raw_name="OrderAmountTooSmall",
             )
         direction = quoting.direction_of(OrderKind.CLOSE, terms.side)
-        return await self._prepare(terms, snapshot, user, direction, base)
+        refusal = quoting.close_refusal(snapshot, terms.side, base)
+        return await self._prepare(terms, snapshot, user, direction, base, makers_or=refusal)
 
     async def submit(self, submission: Submission) -> Ack:
         """Give the journaled bytes to every node; errors are data, and prove nothing."""
@@ -279,17 +292,53 @@ class DriftProvider:
             )
         return snapshot.user
 
+    async def _makers(
+        self, snapshot: Snapshot, direction: Direction, base: int, *, price: int | None
+    ) -> tuple[Maker, ...]:
+        """Return known makers that can fill all of `base` at `price` or better; at any price when null."""
+        bound = price if price is not None else (_ANY_PRICE if direction is Direction.LONG else 0)
+        return await crossing_makers(
+            self._cluster.pool, self._config, snapshot, direction=direction, base=base, price=bound
+        )
+
+    def _refuse_unfilled(self, order: DriftOrder, snapshot: Snapshot, logs: tuple[str, ...]) -> None:
+        """Refuse an immediate order that its simulation shows to fill nothing.
+
+        Raises:
+            ProviderError: what it would have died of once landed, by its cause where that can be told.
+        """
+        try:
+            error = unfilled_in(order, logs, self._config.program_id)
+        except BadAnswer as unreadable:
+            if not order.reduce_only:
+                raise
+            # What cannot be read shows nothing, and nothing may refuse a close on a guess.
+            logger.warning("simulation_unreadable", extra={"market": order.market, "detail": unreadable.detail})
+            return
+        if isinstance(error, WorstPriceNotMet):
+            error = quoting.unfilled_refusal(snapshot, Direction(order.direction)) or error
+        if error is not None:
+            raise error
+
     async def _prepare(
-        self, terms: OrderTerms, snapshot: Snapshot, user: User, direction: Direction, base: int
+        self,
+        terms: OrderTerms,
+        snapshot: Snapshot,
+        user: User,
+        direction: Direction,
+        base: int,
+        *,
+        makers_or: ProviderError | None = None,
     ) -> Submission:
+        """Build, simulate and sign; without a maker that crosses, refuse with `makers_or` where it is given."""
         self._forget_reserved()
         price = worst_price_of(terms.worst_price, snapshot.market, direction)
         waits = snapshot.state.min_perp_auction_duration > 0
         makers: tuple[Maker, ...] = ()
-        if waits:
-            makers = await crossing_makers(
-                self._cluster.pool, self._config, snapshot, direction=direction, base=base, price=price
-            )
+        if waits or makers_or is not None:
+            makers = await self._makers(snapshot, direction, base, price=price)
+        if makers_or is not None and not makers:
+            raise makers_or
         order = plan_order(
             snapshot,
             terms,
@@ -322,6 +371,7 @@ class DriftProvider:
                 venue=msgspec.json.encode(order),
                 classify=self._classify,
                 lookup_tables=self._config.lookup_tables,
+                inspect=partial(self._refuse_unfilled, order, snapshot) if order.mode == "take" else None,
             )
         except ProviderError as error:
             self._halt.note(error)

@@ -59,6 +59,7 @@ __all__ = [
     "amm_refusal",
     "base_of",
     "capacity_base",
+    "close_refusal",
     "direction_of",
     "exchange_lifecycle",
     "fee_tier_of",
@@ -69,6 +70,7 @@ __all__ = [
     "price_order",
     "quote_of",
     "to_usd",
+    "unfilled_refusal",
 ]
 
 _BPS: Final = Decimal(10_000)
@@ -230,6 +232,34 @@ def amm_refusal(snapshot: Snapshot) -> ProviderError | None:
     if curve.has_too_much_drawdown(market):
         return NoLiquidity("the AMM has lost too much in this hour to take fills")
     return None
+
+
+def unfilled_refusal(snapshot: Snapshot, direction: Direction) -> ProviderError | None:
+    """Return what keeps the AMM from filling anything, other than the price; null when only that can be it."""
+    refusal = _venue_refusal(snapshot)
+    if refusal is None or isinstance(refusal, MarketReduceOnly):
+        # A market that only reduces takes reductions.
+        refusal = amm_refusal(snapshot)
+    if refusal is None and curve.available_liquidity(snapshot.market, direction) == 0:
+        return NoLiquidity("the AMM has nothing left on this side")
+    return refusal
+
+
+def close_refusal(snapshot: Snapshot, side: Side, base: int) -> BelowMinimum | None:
+    """Return why the AMM can never fill this part of a holding; null when it can.
+
+    The program takes reductions below the market's smallest order, and lets them end unfilled while more than that is
+    held: only then is a step enough (`fulfill_perp_order_with_amm`, version 2.84).
+    """
+    least = snapshot.market.min_order_size
+    held = snapshot.held_base if side is Side.LONG else -snapshot.held_base
+    if held <= least or base >= least:
+        return None
+    return BelowMinimum(
+        f"{_to_base(base)} of {_to_base(held)} is less than the smallest order of {_to_base(least)}, and is never"
+        " filled while the account holds more than that: close it together with other lots of"
+        f" {snapshot.listed.symbol}, or all of it"
+    )
 
 
 # --- size and price ---------------------------------------------------------------------------------------------------

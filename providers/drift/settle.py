@@ -36,7 +36,7 @@ from providers.drift.build import DriftOrder, decode_order
 from providers.drift.config import DriftConfig
 from providers.drift.constants import BASE_PRECISION
 from providers.drift.errors import at_phase, classify
-from providers.drift.events import OrderEnd, OrderPlaced, OrderTrail, to_fill, trail_of
+from providers.drift.events import OrderEnd, OrderPlaced, OrderTrail, own_events, to_fill, trail_of
 from providers.drift.reading import VenueReader
 from providers.solana.body import decode_body
 from providers.solana.cluster import SolanaCluster
@@ -44,7 +44,7 @@ from providers.solana.node import Commitment, SignatureInfo
 from providers.solana.proofs import Examination, Expired, FailedOnChain, Landed, Superseded, Unclear
 from providers.solana.records import TransactionRecord
 
-__all__ = ["Settler"]
+__all__ = ["Settler", "unfilled_in"]
 
 _PAGE: Final = 1_000
 _MAX_PAGES: Final = 10
@@ -336,6 +336,30 @@ class Settler:
             if len(self._trails) > _REMEMBERED_TRAILS:
                 self._trails.popitem(last=False)
         return trail
+
+
+def unfilled_in(order: DriftOrder, logs: Sequence[str], program_id: Pubkey) -> ProviderError | None:
+    """Return what an immediate order would die of whose simulation shows that nothing of it fills; else null.
+
+    Judged as settlement judges the landed transaction. Only the order's own end without a fill counts: where the
+    logs do not show it placed, they show nothing.
+
+    Args:
+        order: in mode `take`.
+        logs: complete, of a simulation that succeeded.
+        program_id: of the venue.
+
+    Raises:
+        BadAnswer: an order record cannot be read.
+    """
+    trail = own_events(logs, program_id, Pubkey.from_string(order.user))
+    placed = _placed_by(order, trail)
+    if placed is None:
+        return None
+    found = _found([trail], placed.order_id)
+    if found.end is None or found.fills or found.cumulative:
+        return None
+    return _error_of_end(order, found.end.explanation)
 
 
 def _placed_by(order: DriftOrder, trail: OrderTrail) -> OrderPlaced | None:

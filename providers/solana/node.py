@@ -14,6 +14,7 @@ from solders.pubkey import Pubkey
 
 from providers.base.clock import Clock
 from providers.base.errors import BadAnswer, NodeBehind, Phase
+from providers.solana.logs import trace
 from providers.solana.records import ProgramFailure, TransactionRecord, decode_transaction, parse_failure, programs_of
 from providers.solana.rpc import RpcClient
 
@@ -63,11 +64,15 @@ class Blockhash(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Simulation(msgspec.Struct, frozen=True, kw_only=True):
-    """What an unsigned transaction would do; `units` are the compute units that it used."""
+    """What an unsigned transaction would do; `units` are the compute units that it used.
+
+    Only where `logs_complete` is a line that is *missing* evidence, as in `TransactionRecord`.
+    """
 
     slot: int
     err: ProgramFailure | None
     logs: tuple[str, ...]
+    logs_complete: bool
     units: int
     node: str
 
@@ -278,11 +283,17 @@ class Node:
         answer = await self._typed(_SIMULATION, "simulateTransaction", [wire, config])
         self._see_context(answer.context.slot, min_context_slot)
         logs = answer.value.logs or ()
-        err = parse_failure(answer.value.err, logs, programs_of(unsigned))
+        programs = programs_of(unsigned)
+        err = parse_failure(answer.value.err, logs, programs)
         if err is None and not answer.value.units_consumed:
             self._bad("a simulation that does not say what it used")
         return Simulation(
-            slot=answer.context.slot, err=err, logs=logs, units=answer.value.units_consumed or 0, node=self.name
+            slot=answer.context.slot,
+            err=err,
+            logs=logs,
+            logs_complete=trace(logs, programs, None if err is None else err.instruction_index).complete,
+            units=answer.value.units_consumed or 0,
+            node=self.name,
         )
 
     async def send(self, signed: str) -> str:

@@ -58,12 +58,14 @@ from providers.solana.transactions import (
     written_accounts,
 )
 
-__all__ = ["Classify", "Sender", "SolanaBody", "decode_body"]
+__all__ = ["Classify", "Inspect", "Sender", "SolanaBody", "decode_body"]
 
 logger = logging.getLogger(__name__)
 
 # The venue's own table: the failure and the logs in, a leaf of `ProviderError` out.
 Classify = Callable[[ProgramFailure, tuple[str, ...]], ProviderError]
+# The venue's look at what a simulation that succeeded would do; raises a leaf of `ProviderError` to refuse it.
+Inspect = Callable[[tuple[str, ...]], None]
 
 _NO_SIGNATURE = bytes(64)
 _UNIQUE_BITS = 24
@@ -143,6 +145,7 @@ class Sender:
         venue: bytes,
         classify: Classify,
         lookup_tables: Sequence[Pubkey] = (),
+        inspect: Inspect | None = None,
     ) -> Submission:
         """Build, simulate unsigned, and sign. Nothing has been sent, whatever is raised.
 
@@ -158,6 +161,8 @@ class Sender:
             classify: called with the failure of a venue instruction (`program_id` is that of the innermost failing
                 program in complete logs) and the logs.
             lookup_tables: addresses of tables to compile with.
+            inspect: called with the logs of a simulation that succeeded, only when they are complete; what it raises
+                is raised, and nothing has been sent.
 
         Raises:
             LiveTradingOff: mainnet without the second switch, or no key.
@@ -178,7 +183,7 @@ class Sender:
         # of expiry early. It goes on beside the rest.
         tips = self._all.ask_tips()
         draft = await self._draft(payer, locking, tuple(instructions), lookup_tables)
-        units = await self._simulate(draft, payer, classify)
+        units = await self._simulate(draft, payer, classify, inspect)
         height = await self._height(tips, draft.blockhash)
         limit = min(units + units * self._settings.compute_margin_percent // 100, MAX_COMPUTE_UNITS)
         if purpose is Purpose.OPEN:
@@ -290,7 +295,7 @@ class Sender:
             logger.warning("recent_fees_unavailable", extra={"code": error.code, "detail": error.detail})
             return ()
 
-    async def _simulate(self, draft: _Draft, payer: Pubkey, classify: Classify) -> int:
+    async def _simulate(self, draft: _Draft, payer: Pubkey, classify: Classify, inspect: Inspect | None) -> int:
         message = draft.message(payer, MAX_COMPUTE_UNITS)
         unsigned = wire_of(message_bytes(message), [_NO_SIGNATURE] * len(required_signers(message)))
         try:
@@ -301,6 +306,8 @@ class Sender:
             raise
         if simulation.err is not None:
             raise _refusal(simulation.err, simulation.logs, draft, classify)
+        if inspect is not None and simulation.logs_complete:
+            inspect(simulation.logs)
         return simulation.units
 
     def _check_reserve(self, draft: _Draft, units: int, lock_lamports: int) -> None:

@@ -20,6 +20,7 @@ from providers.base.errors import ProviderError, UnknownCode
 from providers.base.types import LockRef, LockTerms, Purpose, Submission
 from providers.solana.cluster import SolanaCluster, SolanaSettings
 from providers.solana.records import ProgramFailure
+from providers.solana.sender import Inspect
 from providers.solana.signer import KeypairSigner
 from providers.solana.transport import Reply
 from router.localnet.cluster import Cluster, ClusterConfig
@@ -120,6 +121,7 @@ class World:
         lookup_tables: tuple[Pubkey, ...] = (),
         classify: Callable[[ProgramFailure, tuple[str, ...]], ProviderError] | None = None,
         lamports: int = 1_000,
+        inspect: Inspect | None = None,
     ) -> Submission:
         """Prepare a transaction whose fill is a transfer of `lamports` to the venue."""
         return await self.solana.sender.prepare(
@@ -133,6 +135,7 @@ class World:
             venue=b'{"kind":"transfer"}',
             classify=classify or unclassified,
             lookup_tables=lookup_tables,
+            inspect=inspect,
         )
 
     def fault(self, kind: str, **more: object) -> None:

@@ -149,6 +149,30 @@ def test_a_transaction_that_lands_late_is_found() -> None:
     run_world(story)
 
 
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_reads_that_lag_behind_the_heights_show_no_expiry(nodes: int) -> None:
+    """It executed late in its window; nodes whose accounts and transactions lag behind their heights prove nothing."""
+
+    async def story(world: World) -> None:
+        submission = await world.attempt(await world.lock())
+        body = decode_body(submission)
+        world.fault("landed_late", method="sendTransaction", slots=140, count=nodes)
+        await world.solana.sender.submit(submission)
+        for method in ("getMultipleAccounts", "getTransaction"):
+            world.fault("stale", method=method, slots=80, count=None)
+        while world.chain.block_height <= body.expiry_height + 28:
+            await world.slots(1)
+        assert world.venue_fills() == 1
+        # From here on the finalized height passes the expiry, and what the nodes read is from before the execution.
+        for _ in range(20):
+            assert isinstance(await examine(world, submission), Unclear)
+            await world.slots(1)
+        world.faults.clear()
+        assert isinstance(await examine(world, submission), Landed)
+
+    run_world(story, nodes=nodes)
+
+
 def test_landed_with_an_error_is_dead_at_once() -> None:
     """An attempt whose venue instruction fails on chain is `FailedOnChain`, and leaves the lock free."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import pybase64
 import pytest
@@ -26,6 +28,7 @@ from providers.base.errors import (
     SignerRefused,
     UnknownCode,
     UnsupportedProgram,
+    WorstPriceNotMet,
 )
 from providers.base.types import LockRef, Purpose
 from providers.solana.body import decode_body
@@ -224,6 +227,40 @@ def test_a_node_that_does_not_know_the_blockhash_is_passed_over() -> None:
         assert raised.value.phase is Phase.NOT_SENT
 
     run_world(story, nodes=2)
+
+
+def with_logs(logs: list[str] | None) -> Callable[[Json, list[Json]], Json]:
+    """Return a lie about what a simulation printed."""
+
+    def lie(result: Json, _: list[Json]) -> Json:
+        return {**result, "value": {**result["value"], "logs": logs}}
+
+    return lie
+
+
+def test_a_venue_may_refuse_what_complete_logs_of_a_simulation_show() -> None:
+    """The venue's look gets the logs and what it raises is the refusal; without complete logs it is not asked."""
+
+    async def story(world: World) -> None:
+        seen: list[tuple[str, ...]] = []
+
+        def refuse(logs: tuple[str, ...]) -> None:
+            seen.append(logs)
+            raise WorstPriceNotMet("nothing would fill")
+
+        node = world.transports[0]
+        lock = await world.lock()
+        with pytest.raises(WorstPriceNotMet) as raised:
+            await world.attempt(lock, inspect=refuse)
+        assert raised.value.phase is Phase.NOT_SENT
+        assert seen[0][-1] == "Program 11111111111111111111111111111111 success"
+        assert "sendTransaction" not in node.asked
+        for logs in (None, [], list(seen[0][:-1]), [*seen[0], "Log truncated"]):
+            node.lies["simulateTransaction"] = with_logs(logs)
+            assert (await world.attempt(lock, inspect=refuse)).handle
+        assert len(seen) == 1
+
+    run_world(story)
 
 
 def test_a_lagging_node_is_not_asked_to_simulate() -> None:
