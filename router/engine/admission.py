@@ -29,7 +29,7 @@ from router.ledger.records import PositionRecord, PositionStatus, Reservation
 
 __all__ = ["Admission", "lots_to_close", "reservations_for"]
 
-LOTS_PER_CLOSE_MAX = 100
+LOTS_PER_PAGE = 100
 
 
 class Admission:
@@ -136,18 +136,29 @@ def lots_to_close(ledger: Ledger, request: CloseRequest) -> tuple[PositionRecord
         if lot.status is PositionStatus.CLOSED:
             raise NothingToClose(f"{lot.position_id} is closed", position_id=lot.position_id)
         return (lot,)
-    lots, _ = ledger.positions(
-        limit=LOTS_PER_CLOSE_MAX,
-        provider=request.provider,
-        market=request.market,
-        side=request.side,
-        status=PositionStatus.OPEN,
-    )
+    lots = _open_lots(ledger, request)
     if not lots:
         raise NothingToClose(f"nothing is open in {request.market} on {request.provider}")
     if len({lot.side for lot in lots}) > 1:
         raise InvalidRequest("both sides are open: say which with side", field="side")
     return lots
+
+
+def _open_lots(ledger: Ledger, request: CloseRequest) -> tuple[PositionRecord, ...]:
+    lots: list[PositionRecord] = []
+    cursor: str | None = None
+    while True:
+        page, cursor = ledger.positions(
+            limit=LOTS_PER_PAGE,
+            cursor=cursor,
+            provider=request.provider,
+            market=request.market,
+            side=request.side,
+            status=PositionStatus.OPEN,
+        )
+        lots.extend(page)
+        if cursor is None:
+            return tuple(lots)
 
 
 def reservations_for(

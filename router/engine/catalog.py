@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 from providers.base.errors import ErrorInfo, ProviderError
@@ -11,6 +12,8 @@ from providers.base.types import Market, ProviderState, VenuePosition
 from router.engine.context import EngineContext
 
 __all__ = ["Catalog"]
+
+log = logging.getLogger(__name__)
 
 
 class Catalog:
@@ -78,6 +81,10 @@ class Catalog:
             self._errors[provider.name] = e.info()
             return
         except TimeoutError:
+            return
+        except Exception:
+            # What is kept here is a help to callers; a fault in reading it must refuse nothing, a close least of all.
+            log.exception("markets_failed", extra={"provider": provider.name})
             return
         self._errors.pop(provider.name, None)
         self._markets[provider.name] = (now, markets)

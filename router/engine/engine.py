@@ -23,6 +23,7 @@ from router.engine.requests import (
     CursorInvalid,
     KeyMismatch,
     MarketListing,
+    NothingToClose,
     OpenRequest,
     OpensHeld,
     OrderUnknown,
@@ -30,6 +31,7 @@ from router.engine.requests import (
     PositionAnswer,
     PositionUnknown,
     ProviderListing,
+    ProviderUnknown,
     QuoteAnswer,
     QuoteFailed,
     QuoteRequest,
@@ -37,8 +39,8 @@ from router.engine.requests import (
 from router.engine.runner import OrderRunner
 from router.engine.settlement import order_view
 from router.engine.watch import Watch
-from router.ledger.protocol import BadCursor, KeyReused
-from router.ledger.records import NewOrder, OrderStatus, OrderView, PositionRecord, PositionStatus
+from router.ledger.protocol import BadCursor, KeyReused, OverReserved
+from router.ledger.records import NewOrder, OrderStatus, OrderView, PositionRecord, PositionStatus, Reservation
 
 __all__ = ["Engine"]
 
@@ -46,6 +48,8 @@ log = logging.getLogger(__name__)
 
 # Settling goes on behind the open port; what is unclear holds back only its own order.
 RECOVERY_S = 10.0
+# A close that others overtake looks again at what they left; more often than this they hold it all.
+CLOSE_TRIES = 8
 # Between two looks at an order that nobody drives at the moment.
 IDLE_LOOK_S = 0.5
 
@@ -183,14 +187,37 @@ class Engine:
         replayed = self._replay(request)
         if replayed is not None:
             return replayed
-        lots = lots_to_close(self._ledger, request)
-        lot = lots[0]
-        await self._catalog.refresh([lot.provider] if lot.provider in self._context.providers else [])
-        market = self._catalog.market(lot.provider, lot.market)
-        reservations = reservations_for(request, lots, market)
+        lock: LockTerms | None = None
+        for attempt in range(CLOSE_TRIES):
+            lots = lots_to_close(self._ledger, request)
+            lot = lots[0]
+            if lot.provider not in self._context.providers:
+                raise ProviderUnknown(
+                    f"{lot.provider} holds {lot.position_id} and is not configured: put it back in the chain",
+                    provider=lot.provider,
+                    providers=sorted(self._context.providers),
+                )
+            await self._catalog.refresh([lot.provider])
+            market = self._catalog.market(lot.provider, lot.market)
+            reservations = reservations_for(request, lots, market)
+            if attempt == 0:
+                lock = await self._new_lock(OrderKind.CLOSE, (lot.provider,))
+            try:
+                return await self._place(self._new_close(request, lot, reservations, lock))
+            except OverReserved as e:
+                # Another close was faster: look again at what it left.
+                log.info("close_overtaken", extra={"position_id": e.position_id})
+        raise NothingToClose("other closes hold all that is left of it")
+
+    def _new_close(
+        self,
+        request: CloseRequest,
+        lot: PositionRecord,
+        reservations: tuple[Reservation, ...],
+        lock: LockTerms | None,
+    ) -> NewOrder:
         now = self._clock.now()
-        chain = (lot.provider,)
-        order = NewOrder(
+        return NewOrder(
             order_id=new_id(self._clock, "ord"),
             caller=request.caller,
             key=request.key,
@@ -208,11 +235,10 @@ class Engine:
             request=request.request,
             created_at=now,
             deadline=now + timedelta(seconds=request.ttl_s),
-            lock=await self._new_lock(OrderKind.CLOSE, chain),
+            lock=lock,
             reservations=reservations,
-            chain=chain,
+            chain=(lot.provider,),
         )
-        return await self._place(order)
 
     async def cancel(self, order_id: str) -> OrderView:
         """Note the wish and wake the order's runner; the order ends when nothing of it can fill any more."""
@@ -355,6 +381,10 @@ class Engine:
         """Return the order that the same key made before; checked first, so that nothing can refuse a replay."""
         key = request.key or request.client_order_id
         existing = None if key is None else self._ledger.order_by_key(request.caller, key)
+        if existing is None and request.client_order_id is not None:
+            existing = self._ledger.order_by_client_order_id(request.caller, request.client_order_id)
+            if existing is not None and key != request.client_order_id:
+                raise KeyMismatch("the client order id is known under another key", order_id=existing.order_id)
         if existing is None:
             return None
         if existing.fingerprint != request.fingerprint:

@@ -161,9 +161,9 @@ def _ask_next(view: OrderView, context: PlanContext) -> Step:
     if provider is None:
         return _give_up(view)
     last = view.attempts[-1] if view.attempts else None
-    if last is not None and last.provider == provider and _was_unreachable(last):
-        if _age(context.now, last.updated_at) < context.patience.retry:
-            return Settle((), rebroadcast=False)
+    again = last is not None and last.provider == provider and _was_unreachable(last)
+    if last is not None and again and _age(context.now, last.updated_at) < context.patience.retry:
+        return Settle((), rebroadcast=False)
     return FixTerms(provider) if view.order.size is None else Try(provider, view.generation)
 
 
@@ -192,7 +192,8 @@ def _while_unclear(view: OrderView, unclear: tuple[AttemptRecord, ...], context:
     if not ending and not lost and not impatient:
         return Settle(unclear, rebroadcast=not inherited)
     if any(a.executed for a in unclear) or not all(_has_lock(a) and a.generation == view.generation for a in unclear):
-        # One holds the lock and only its records are missing; or nothing that a fence or a sibling could exclude: only expiry shows the end, and rebroadcast only delays it.
+        # One holds the lock and only its records are missing; or no fence and no sibling could exclude it: only expiry
+        # shows the end, and rebroadcast only delays it.
         return Settle(unclear, rebroadcast=False)
     if not ending and not lost:
         sibling = _next_provider(view, context)

@@ -19,13 +19,14 @@ def worst_price_of(
     """Return the tighter of the slippage bound and the price that the caller asked for, rounded inwards.
 
     A buy may pay at most `expected_price * (1 + slippage)`, a sale must bring at least `expected_price *
-    (1 - slippage)`; dollars per base unit.
+    (1 - slippage)`, and never less than the smallest price there is; dollars per base unit.
     """
     slippage = expected_price * slippage_bps / BPS
     if kind.buys(side):
         bound = (expected_price + slippage).quantize(PRICE_QUANTUM, rounding=ROUND_FLOOR)
         return bound if asked is None else min(bound, asked)
     bound = (expected_price - slippage).quantize(PRICE_QUANTUM, rounding=ROUND_CEILING)
+    bound = max(bound, PRICE_QUANTUM)
     return bound if asked is None else max(bound, asked)
 
 

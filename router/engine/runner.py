@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 
 from providers.base.clock import new_id
 from providers.base.errors import (
@@ -139,8 +139,8 @@ class OrderRunner:
 
     async def _do(self, view: OrderView, step: Step) -> None:
         match step:
-            case FixTerms():
-                await self._fix_terms(view)
+            case FixTerms(provider):
+                await self._fix_terms(view, provider)
             case Try(provider, generation):
                 await self._try(view, provider, generation)
             case Settle(attempts, rebroadcast):
@@ -149,21 +149,28 @@ class OrderRunner:
                 if rebroadcast:
                     await self._rebroadcast()
             case Fence(generation):
-                await self._fence(view, generation)
+                await self._guarded(self._fence(view, generation), "fence_failed")
                 await self._settlement.poll(self.order_id, unresolved(view))
             case CancelResting(attempt):
-                await self._cancel(attempt)
+                await self._guarded(self._cancel(attempt), "cancel_failed")
                 await self._settlement.poll(self.order_id, unresolved(view))
             case Supersede(siblings, holder):
                 await self._supersede(siblings, holder)
             case Finish(status, error):
                 await self._finish(view, status, error)
 
-    async def _fix_terms(self, view: OrderView) -> None:
-        """Ask the first provider that has not been asked; a refusal is written down as its attempt."""
+    async def _guarded(self, work: Coroutine[None, None, None], event: str) -> None:
+        """Do what helps an unclear attempt to its end; a fault of ours in it must not keep us from asking."""
+        try:
+            await work
+        except Exception:
+            log.exception(event, extra={"order_id": self.order_id})
+            self._context.observer.alert(event)
+            await self._pause()
+
+    async def _fix_terms(self, view: OrderView, name: str) -> None:
+        """Ask one provider for the first quote; a refusal is written down as its attempt."""
         order = view.order
-        tried = {attempt.provider for attempt in view.attempts}
-        name = next(p for p in order.chain if p in self._context.providers and p not in tried)
         provider = self._context.providers[name]
         began = self._clock.monotonic()
         terms = QuoteTerms(
@@ -203,7 +210,7 @@ class OrderRunner:
         if view.order.status is OrderStatus.UNKNOWN and not unresolved(view):
             await self._ledger.finish_order(self.order_id, OrderStatus.PENDING, self._clock.now())
         try:
-            attempt = await self._prepare(view, provider, generation)
+            attempt = await self._prepared(view, provider, generation)
             journaled = await self._journal(view, provider, attempt)
         except LockHeld:
             if not await self._settlement.resolve_holder(self.order_id, generation):
@@ -243,7 +250,20 @@ class OrderRunner:
             if holding is not None:
                 raise WouldNet(holding)
 
-    async def _prepare(self, view: OrderView, provider: Provider, generation: int) -> AttemptRecord:
+    async def _prepared(self, view: OrderView, provider: Provider, generation: int) -> AttemptRecord:
+        """Prepare an attempt; a close for whose lock SOL is too short goes without, alone and proven by expiry."""
+        try:
+            return await self._prepare(view, provider, generation)
+        except FeePayerShort as e:
+            if view.order.kind is not OrderKind.CLOSE or view.order.lock is None or unresolved(view):
+                raise
+            self._context.hold_opens("fee_payer_short", e.detail)
+            log.warning("close_without_lock", extra={"order_id": self.order_id, "code": e.code})
+        return await self._prepare(view, provider, generation, locked=False)
+
+    async def _prepare(
+        self, view: OrderView, provider: Provider, generation: int, *, locked: bool = True
+    ) -> AttemptRecord:
         order = view.order
         if order.size is None or order.worst_price is None:
             raise LedgerError(f"order {order.order_id} has no terms yet")
@@ -261,7 +281,7 @@ class OrderRunner:
             leverage=order.leverage,
             worst_price=order.worst_price,
             expires_at=order.deadline,
-            lock=lock_ref(view, generation) if provider.capabilities.order_lock else None,
+            lock=lock_ref(view, generation) if locked and provider.capabilities.order_lock else None,
         )
         prepare = provider.prepare_open if order.kind is OrderKind.OPEN else provider.prepare_close
         submission = await prepare(terms)
@@ -320,10 +340,11 @@ class OrderRunner:
         now = self._clock.monotonic()
         for attempt in unresolved(self.view()):
             due = self._last_sent.get(attempt.attempt_id, 0.0) + self._context.settings.rebroadcast_s
-            if attempt.landed or attempt.submission is None or now < due:
+            provider = self._context.providers.get(attempt.provider)
+            if provider is None or attempt.landed or attempt.submission is None or now < due:
                 continue
             self._last_sent[attempt.attempt_id] = now
-            ack = await self._submit(self._context.providers[attempt.provider], attempt.submission)
+            ack = await self._submit(provider, attempt.submission)
             if attempt.ack is None:
                 await self._ledger.record_ack(attempt.attempt_id, ack, self._clock.now())
 
@@ -335,6 +356,7 @@ class OrderRunner:
         try:
             submission = await lock.prepare_fence(ref)
         except LockHeld:
+            await self._pause()
             return  # somebody holds the generation already: settling finds out who
         except ProviderError as e:
             log.warning("fence_refused", extra={"order_id": self.order_id, "code": e.code, "detail": e.detail})

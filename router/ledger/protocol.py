@@ -156,6 +156,10 @@ class Ledger(Protocol):
         """Return the order that a key made."""
         ...
 
+    def order_by_client_order_id(self, caller: str, client_order_id: str) -> OrderRecord | None:
+        """Return the caller's order of that name."""
+        ...
+
     def orders(
         self,
         *,

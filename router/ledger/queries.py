@@ -38,6 +38,7 @@ __all__ = [
     "known_handle",
     "open_order_ids",
     "open_views",
+    "order_by_client_order_id",
     "order_by_key",
     "page_of_orders",
     "page_of_positions",
@@ -241,6 +242,14 @@ def view(connection: sqlite3.Connection, order_id: str) -> OrderView | None:
 def order_by_key(connection: sqlite3.Connection, caller: str, key: str) -> OrderRecord | None:
     """Return the order that a caller's key made."""
     row = connection.execute("SELECT * FROM orders WHERE caller = ? AND idempotency_key = ?", (caller, key)).fetchone()
+    return None if row is None else _order(connection, row)
+
+
+def order_by_client_order_id(connection: sqlite3.Connection, caller: str, client_order_id: str) -> OrderRecord | None:
+    """Return the caller's order of that name."""
+    row = connection.execute(
+        "SELECT * FROM orders WHERE caller = ? AND client_order_id = ?", (caller, client_order_id)
+    ).fetchone()
     return None if row is None else _order(connection, row)
 
 

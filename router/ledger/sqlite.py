@@ -184,6 +184,11 @@ class SqliteLedger:
         with self._snapshot() as connection:
             return queries.order_by_key(connection, caller, key)
 
+    def order_by_client_order_id(self, caller: str, client_order_id: str) -> OrderRecord | None:
+        """Return the caller's order of that name."""
+        with self._snapshot() as connection:
+            return queries.order_by_client_order_id(connection, caller, client_order_id)
+
     def orders(
         self,
         *,
