@@ -62,6 +62,17 @@ def test_every_page_is_on_the_readmes_list() -> None:
     assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} <= listed
 
 
+def test_every_hold_and_alert_is_explained() -> None:
+    """Whoever is woken finds the word on the page about running it."""
+    engine = "".join(path.read_text("utf-8") for path in sorted((ROOT / "router" / "engine").glob("*.py")))
+    words = set(re.findall(r'(?:hold_opens|\.alert)\(\s*"(\w+)"|OpensHeld\([^\n]*reason="(\w+)"', engine))
+    named = {word for pair in words for word in pair if word}
+    page = prose(ROOT / "docs" / "operate.md")
+
+    assert {"fee_payer_short", "draining", "settle_failed"} <= named
+    assert {word for word in named if f"`{word}`" not in page} == set()
+
+
 def test_tables_are_what_the_code_says() -> None:
     """`scripts/docs --check` finds nothing to change."""
     done = run(ROOT, "--check")
