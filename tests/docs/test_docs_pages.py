@@ -65,11 +65,11 @@ def test_every_page_is_on_the_readmes_list() -> None:
 def test_every_hold_and_alert_is_explained() -> None:
     """Whoever is woken finds the word on the page about running it."""
     engine = "".join(path.read_text("utf-8") for path in sorted((ROOT / "router" / "engine").glob("*.py")))
-    words = set(re.findall(r'(?:hold_opens|\.alert)\(\s*"(\w+)"|OpensHeld\([^\n]*reason="(\w+)"', engine))
+    words = set(re.findall(r'(?:hold_opens|\.alert|_guarded)\([^\n]*?"(\w+)"|OpensHeld\([^\n]*reason="(\w+)"', engine))
     named = {word for pair in words for word in pair if word}
     page = prose(ROOT / "docs" / "operate.md")
 
-    assert {"fee_payer_short", "draining", "settle_failed"} <= named
+    assert {"fee_payer_short", "draining", "fence_failed"} <= named
     assert {word for word in named if f"`{word}`" not in page} == set()
 
 
