@@ -174,6 +174,43 @@ def test_a_simulation_that_does_not_show_everything_refuses_nothing(
     at_desk(play, binary=binary)
 
 
+CUT: list[Callable[[Lines], Lines | None]] = [
+    lambda _: None,
+    lambda _: [],
+    lambda lines: [*lines[: len(lines) // 4], "Log truncated"],
+    lambda lines: [line for line in lines if "Program log: " not in line][:-1],
+]
+
+
+@pytest.mark.parametrize("logs", CUT, ids=["no logs", "empty", "truncated", "no records and no end"])
+def test_a_fill_that_cut_logs_do_not_show_is_not_taken_for_none(
+    binary: Path | None, logs: Callable[[Lines], Lines | None]
+) -> None:
+    """It landed and filled; while a node shows its logs in part it stays unknown, and then it is a fill."""
+
+    async def play(desk: Desk) -> None:
+        provider, wire = listened(desk)
+        submission = await desk.open()
+        await desk.slots(3)
+
+        def lie(result: Json, _: list[Json]) -> Json:
+            result["meta"]["logMessages"] = logs(result["meta"]["logMessages"])
+            return result
+
+        wire.lies["getTransaction"] = lie
+        for _ in range(3):
+            outcome = await provider.settle(submission)
+            assert (outcome.state, outcome.landed, outcome.executed) == (OutcomeState.UNKNOWN, True, True)
+            assert outcome.fills == ()
+            await desk.slots(20)
+        wire.lies.clear()
+        outcome = await provider.settle(submission)
+        assert outcome.state is OutcomeState.FILLED
+        assert outcome.fills[0].size == await desk.held() == 1
+
+    at_desk(play, binary=binary)
+
+
 def test_a_simulation_that_fills_a_part_is_sent(binary: Path | None) -> None:
     """Some is better than nothing: a part that fills inside the bound is no reason to refuse."""
 

@@ -79,6 +79,25 @@ def test_a_fenced_attempt_becomes_final_and_its_lock_is_returned() -> None:
     trade(story, alpha=(Play(what="lost"),) * 4)
 
 
+def test_a_lock_is_returned_only_when_its_fill_is_beyond_forks() -> None:
+    """Its blockhash is past, but the fill could still be undone: a reclaimed lock would then exclude nobody."""
+
+    async def story(desk: Desk) -> None:
+        desk.chain.expiry_s = 20.0
+        view = await desk.open(provider="alpha", ttl_s=10)
+        attempt = view.attempts[0].submission
+        assert attempt is not None
+        await desk.clock.sleep(300)
+        assert await desk.chain.expired(attempt)
+        assert desk.chain.reclaimed == []
+        desk.providers["alpha"].truth[attempt.handle].finalized = True
+        await desk.clock.sleep(100)
+        assert desk.chain.reclaimed != []
+        assert desk.engine.order(view.order.order_id).order.lock_reclaimed
+
+    trade(story, alpha=(Play(finalized=False),))
+
+
 def test_a_fence_and_a_stranger_are_counted_and_noted_once() -> None:
     """The watch asks again and again; what it finds again is no second finding."""
 
