@@ -115,12 +115,12 @@ async def build_service(settings: Settings, clock: Clock | None = None) -> Servi
     localnet = await _start_localnet(settings, clock)
     try:
         cluster = build_cluster(settings, clock, localnet=localnet, metrics=metrics)
+        providers = {name: build_provider(settings, cluster, name, clock, metrics) for name in settings.chain}
         ledger = SqliteLedger.open(ledger_path(settings), clock)
     except BaseException:
         if localnet is not None:
             await localnet.aclose()
         raise
-    providers = {name: build_provider(settings, cluster, name, clock, metrics) for name in settings.chain}
     context = EngineContext(
         ledger=ledger,
         providers=providers,
@@ -193,7 +193,7 @@ def build_cluster(
 def build_provider(
     settings: Settings, cluster: SolanaCluster, name: str, clock: Clock, metrics: Metrics | None = None
 ) -> Provider:
-    """Return one venue's adapter, on its own nodes where it has some."""
+    """Return one venue's adapter, on its own nodes where it has some; raise `ServiceError` for a setting it refuses."""
     own = dict(settings.providers.get(name, {}))
     urls = own.pop("rpc_urls", "")
     if urls:
@@ -204,7 +204,10 @@ def build_provider(
             observer=None if metrics is None else RpcMetrics(metrics),
         )
         cluster = cluster.with_read_pool(pool)
-    return registry.load(name)(cluster, own)
+    try:
+        return registry.load(name)(cluster, own)
+    except ValueError as e:
+        raise ServiceError(f"a ROUTER_{name.upper()}_ setting: {e}") from e
 
 
 async def run_localnet(settings: Settings, reset: bool) -> None:  # noqa: FBT001 - as the command line gives it

@@ -221,6 +221,10 @@ PROVIDER_FIELDS: Final = (
     Field("rpc_urls", _urls("http", "https"), "", "Nodes of this provider alone."),
     Field("program_id", _text, "", "Address of the program, for a private deployment."),
     Field("sub_account_id", _integer(0, 65_535), "", "Sub-account that trades."),
+    Field("authority", _text, "", "Owner of the account, where the key is only its delegate."),
+    Field("makers", _text, "", "User accounts whose resting orders may be taken, comma separated."),
+    Field("lookup_tables", _text, "", "Address lookup tables for its transactions, comma separated."),
+    Field("auction_slots", _integer(1, 255), "", "Length of an auction that the router asks for."),
 )
 
 

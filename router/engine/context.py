@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import timedelta
@@ -18,6 +19,8 @@ from router.engine.plan import Patience
 from router.ledger.protocol import Ledger
 
 __all__ = ["EngineContext", "EngineSettings"]
+
+log = logging.getLogger(__name__)
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,9 +92,11 @@ class EngineContext:
     def hold_opens(self, kind: str, reason: str) -> None:
         """Let no open start until `release_opens(kind)`, and raise an alert the first time."""
         if kind not in self.holds:
+            log.error("opens_held", extra={"reason": kind, "detail": reason})
             self.observer.alert(kind)
         self.holds[kind] = reason
 
     def release_opens(self, kind: str) -> None:
         """Lift one hold."""
-        self.holds.pop(kind, None)
+        if self.holds.pop(kind, None) is not None:
+            log.info("opens_released", extra={"reason": kind})
