@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from providers.base.types import OrderKind
-from router.engine.plan import unresolved
 from router.ledger.protocol import Ledger
 from router.ledger.records import OrderRecord, PositionStatus
 
@@ -20,10 +18,7 @@ def opposite_holding(ledger: Ledger, provider: str, order: OrderRecord) -> str |
     )
     if lots:
         return f"{lots[0].position_id} holds the {order.side.other} side of {order.market} on {provider}"
-    for view in ledger.open_orders():
-        other = view.order
-        if other.kind is not OrderKind.OPEN or other.market != order.market or other.side is order.side:
-            continue
-        if any(attempt.provider == provider for attempt in unresolved(view)):
-            return f"{other.order_id} may still open the {other.side} side of {order.market} on {provider}"
+    other = ledger.unclear_open(provider=provider, market=order.market, side=order.side.other)
+    if other is not None:
+        return f"{other} may still open the {order.side.other} side of {order.market} on {provider}"
     return None

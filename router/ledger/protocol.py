@@ -180,6 +180,10 @@ class Ledger(Protocol):
         """Return the id of every order that is not final, oldest first."""
         ...
 
+    def unclear_open(self, *, provider: str, market: str, side: Side) -> str | None:
+        """Return the id of an open of this side whose attempt at the provider may still fill; else null."""
+        ...
+
     def watched_orders(self, since: datetime) -> tuple[OrderView, ...]:
         """Return final orders updated after `since` that have an attempt not yet finalized, or dead and watched."""
         ...

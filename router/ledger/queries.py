@@ -43,6 +43,7 @@ __all__ = [
     "page_of_orders",
     "page_of_positions",
     "reserved_sizes",
+    "unclear_open",
     "unreclaimed_views",
     "view",
     "watched_views",
@@ -337,6 +338,18 @@ def open_order_ids(connection: sqlite3.Connection) -> tuple[str, ...]:
     """Return the id of every order that is not final, oldest first."""
     rows = connection.execute(f"SELECT order_id FROM orders WHERE {_OPEN} ORDER BY seq")  # noqa: S608 - constant text
     return tuple(row["order_id"] for row in rows)
+
+
+def unclear_open(connection: sqlite3.Connection, provider: str, market: str, side: Side) -> str | None:
+    """Return the id of an open of this side whose attempt at the provider may still fill."""
+    query = """
+        SELECT orders.order_id FROM attempts JOIN orders USING (order_id)
+        WHERE attempts.state IN ('journaled', 'sent', 'unknown') AND attempts.provider = ?
+            AND orders.kind = 'open' AND orders.market = ? AND orders.side = ?
+        LIMIT 1
+    """
+    row = connection.execute(query, (provider, market, side.value)).fetchone()
+    return None if row is None else str(row["order_id"])
 
 
 def watched_views(connection: sqlite3.Connection, since: datetime) -> tuple[OrderView, ...]:

@@ -194,7 +194,15 @@ _VERSION_1: Migration = (
     "CREATE INDEX events_order ON events (order_id)",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_VERSION_1,)
+_VERSION_2: Migration = (
+    # Asked before every open, under the market's lock: what may still fill on the other side.
+    """
+    CREATE INDEX attempts_unclear ON attempts (provider)
+        WHERE state IN ('journaled', 'sent', 'unknown')
+    """,
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_VERSION_1, _VERSION_2)
 """Migration number n stands at index n - 1. Published ones never change."""
 
 

@@ -214,6 +214,11 @@ class SqliteLedger:
         with self._snapshot() as connection:
             return queries.open_order_ids(connection)
 
+    def unclear_open(self, *, provider: str, market: str, side: Side) -> str | None:
+        """Return the id of an open of this side whose attempt at the provider may still fill; else null."""
+        with self._snapshot() as connection:
+            return queries.unclear_open(connection, provider, market, side)
+
     def watched_orders(self, since: datetime) -> tuple[OrderView, ...]:
         """Return final orders updated after `since` with an attempt not finalized, or dead."""
         with self._snapshot() as connection:

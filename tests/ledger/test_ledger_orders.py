@@ -475,3 +475,20 @@ def test_notes_go_to_the_audit_log() -> None:
         assert ledger.events(after=event.seq) == ()
 
     with_ledger(test)
+
+
+def test_an_open_that_may_still_fill_is_found_by_its_slot_and_side() -> None:
+    """While it is unclear it counts, once proven it does not; other markets, sides, providers and closes never do."""
+
+    async def story(ledger: SqliteLedger) -> None:
+        await ready(ledger)
+        attempt = new_attempt()
+        await ledger.add_attempt(attempt)
+        slot = {"provider": "drift", "market": "SOL-PERP", "side": Side.LONG}
+        assert ledger.unclear_open(**slot) == "ord_1"  # type: ignore[arg-type]
+        for other in ({"provider": "mango"}, {"market": "BTC-PERP"}, {"side": Side.SHORT}):
+            assert ledger.unclear_open(**{**slot, **other}) is None  # type: ignore[arg-type]
+        await ledger.record_outcome(attempt.attempt_id, dead(), at(2))
+        assert ledger.unclear_open(**slot) is None  # type: ignore[arg-type]
+
+    with_ledger(story)
