@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
 
 from providers.base.clock import new_id
 from providers.base.errors import ProviderError
 from router.engine.context import EngineContext
+from router.engine.plan import unresolved
 from router.engine.settlement import Settlement, lock_refs, order_view
 from router.ledger.protocol import LedgerError
 from router.ledger.records import (
@@ -39,6 +41,7 @@ class Watch:
         self._settlement = Settlement(context)
         self._reopen = reopen
         self._looked_at: dict[str, float] = {}
+        self._alerted: set[str] = set()
         self.ledger_healthy = True
 
     async def run(self) -> None:
@@ -71,8 +74,23 @@ class Watch:
 
     async def carry_on(self) -> None:
         """See that every open order has its runner: also one that was stored though its write was reported failed."""
-        for order_id in self._context.ledger.open_order_ids():
+        open_orders = self._context.ledger.open_order_ids()
+        for order_id in open_orders:
             self._reopen(order_id)
+        self._alerted &= set(open_orders)
+        for order_id in set(open_orders) - self._alerted:
+            self._alert_when_unclear_for_long(order_id)
+
+    def _alert_when_unclear_for_long(self, order_id: str) -> None:
+        view = order_view(self._context.ledger, order_id)
+        # What rests waits by right, until its deadline.
+        since = min((attempt.started_at for attempt in unresolved(view) if not attempt.resting), default=None)
+        limit = timedelta(seconds=self._context.settings.unknown_alert_s)
+        if since is None or self._context.clock.now() - since < limit:
+            return
+        self._alerted.add(order_id)
+        log.error("order_unknown", extra={"order_id": order_id, "since": since.isoformat()})
+        self._context.observer.alert("order_unknown")
 
     async def look(self) -> None:
         """Ask once more about every ended attempt that is due."""

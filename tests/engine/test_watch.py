@@ -224,3 +224,18 @@ def test_ended_orders_of_a_provider_that_is_gone_hold_nothing() -> None:
         assert desk.engine.holds() == {}
 
     trade(story, alpha=(Play(finalized=False),))
+
+
+def test_an_order_that_stays_unclear_raises_an_alert_once() -> None:
+    """Nobody may have to look at a gauge to learn that money is unaccounted for."""
+
+    async def story(desk: Desk) -> None:
+        desk.chain.expiry_s = 3600.0
+        desk.chain.fences_fail = 10_000
+        await desk.place(provider="alpha", ttl_s=10)
+        await desk.clock.sleep(100)
+        assert "order_unknown" not in desk.told.alerts
+        await desk.clock.sleep(100)
+        assert desk.told.alerts.count("order_unknown") == 1
+
+    trade(story, alpha=(Play(what="lost"),))
