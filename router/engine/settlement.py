@@ -46,7 +46,8 @@ class Settlement:
             outcome = await self._ask(order_id, attempt)
             if outcome is None:
                 continue
-            if attempt.attempt_id in past and outcome.state in {OutcomeState.DEAD, OutcomeState.SUPERSEDED}:
+            shut_out = outcome.state in {OutcomeState.DEAD, OutcomeState.SUPERSEDED} and not outcome.executed
+            if shut_out and attempt.attempt_id in past:
                 outcome = msgspec.structs.replace(outcome, finalized=True)
             try:
                 await self.book(order_id, attempt, outcome)

@@ -114,7 +114,9 @@ class Watch:
     async def _past(self, attempt: AttemptRecord) -> bool:
         """Whether an attempt that did not execute can never land any more: then the next look at it is the last."""
         lock = self._context.lock
-        if lock is None or attempt.finalized or attempt.state not in {AttemptState.DEAD, AttemptState.SUPERSEDED}:
+        if lock is None or attempt.finalized or attempt.executed:
+            return False
+        if attempt.state not in {AttemptState.DEAD, AttemptState.SUPERSEDED}:
             return False
         return attempt.submission is not None and await lock.expired(attempt.submission)
 

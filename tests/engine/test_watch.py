@@ -239,3 +239,15 @@ def test_an_order_that_stays_unclear_raises_an_alert_once() -> None:
         assert desk.told.alerts.count("order_unknown") == 1
 
     trade(story, alpha=(Play(what="lost"),))
+
+
+def test_an_attempt_that_executed_is_final_only_when_its_venue_says_so() -> None:
+    """That its bytes are past says nothing of the transaction that ended what it placed: that one may be younger."""
+
+    async def story(desk: Desk) -> None:
+        view = await desk.open(provider="alpha", ttl_s=5)
+        assert view.attempts[0].executed
+        await desk.clock.sleep(300)
+        assert not desk.engine.order(view.order.order_id).attempts[0].finalized
+
+    trade(story, alpha=(Play(what="nothing"),))
