@@ -167,6 +167,15 @@ def signed(key: Keypair, blockhash: Hash, *instructions: Instruction) -> Version
     return VersionedTransaction(MessageV0.try_compile(key.pubkey(), list(instructions), [], blockhash), [key])
 
 
+def with_logs(logs: list[str] | None) -> Callable[[Json, list[Json]], Json]:
+    """Return a lie about what a simulation printed."""
+
+    def lie(result: Json, _: list[Json]) -> Json:
+        return {**result, "value": {**result["value"], "logs": logs}}
+
+    return lie
+
+
 def unclassified(failure: ProgramFailure, logs: tuple[str, ...]) -> ProviderError:
     """Stand for a venue's table that knows no code."""
     del logs

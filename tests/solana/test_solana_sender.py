@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 import pybase64
 import pytest
@@ -53,6 +51,7 @@ from tests.solana.solana_world import (
     run_world,
     terms_of,
     unclassified,
+    with_logs,
 )
 
 SYSTEM = Pubkey.default()
@@ -227,15 +226,6 @@ def test_a_node_that_does_not_know_the_blockhash_is_passed_over() -> None:
         assert raised.value.phase is Phase.NOT_SENT
 
     run_world(story, nodes=2)
-
-
-def with_logs(logs: list[str] | None) -> Callable[[Json, list[Json]], Json]:
-    """Return a lie about what a simulation printed."""
-
-    def lie(result: Json, _: list[Json]) -> Json:
-        return {**result, "value": {**result["value"], "logs": logs}}
-
-    return lie
 
 
 def test_a_venue_may_refuse_what_complete_logs_of_a_simulation_show() -> None:
