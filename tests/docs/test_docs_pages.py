@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from router.settings import FIELDS
+from router.settings import FIELDS, KNOWN_PROVIDERS, PREFIX, PROVIDER_FIELDS
 from tests.docs.pages import PAGES, ROOT
 
 _LINK = re.compile(r"\]\((?!\w+:)(?P<path>[^)#\s]*)(?:#(?P<anchor>[^)\s]+))?\)")
@@ -49,7 +49,8 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_setting_that_is_named_exists(page: Path) -> None:
     """No page names a variable that the service would refuse."""
-    known = {field.env for field in FIELDS} | {"ROUTER_DRIFT_PROGRAM_ID"}
+    known = {field.env for field in FIELDS}
+    known |= {f"{PREFIX}{name}_{field.name}".upper() for name in KNOWN_PROVIDERS for field in PROVIDER_FIELDS}
     named = set(re.findall(r"(?<![A-Z_])ROUTER_[A-Z_]*[A-Z]\b", page.read_text("utf-8")))
 
     assert named - known == set()
