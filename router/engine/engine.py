@@ -10,7 +10,7 @@ from decimal import Decimal
 from functools import partial
 
 from providers.base.clock import new_id
-from providers.base.errors import ErrorInfo, ProviderError, TimedOut
+from providers.base.errors import ErrorClass, ErrorInfo, ProviderError, TimedOut
 from providers.base.types import LockTerms, OrderKind, Quote, QuoteTerms
 from router.engine.admission import Admission, lots_to_close, reservations_for
 from router.engine.catalog import Catalog
@@ -432,7 +432,8 @@ class Engine:
                 # Alone and proven by expiry: slower, but a close is never refused for want of a lock.
                 log.warning("close_without_lock", extra={"code": e.code, "detail": e.detail})
                 return None
-            raise OpensHeld(f"no order lock could be made: {e}", reason="no_order_lock") from e
+            reason = e.code if e.error_class is ErrorClass.POLICY else "no_order_lock"
+            raise OpensHeld(f"no order lock could be made: {e}", reason=reason) from e
 
     async def _candidate(self, name: str, terms: QuoteTerms) -> Candidate:
         provider = self._context.providers[name]

@@ -35,6 +35,10 @@ class EngineObserver(Protocol):
         """Count something that an operator should look at."""
         ...
 
+    def locks_unreclaimed(self, count: int) -> None:
+        """Set how many ended orders have a lock whose lamports are still on loan."""
+        ...
+
     def stage(self, stage: str, provider: str, seconds: float) -> None:
         """Measure a `quote`, `prepare`, `journal`, `submit` or `settle`."""
         ...
@@ -60,6 +64,9 @@ class SilentObserver:
         """Do nothing."""
 
     def alert(self, kind: str) -> None:
+        """Do nothing."""
+
+    def locks_unreclaimed(self, count: int) -> None:
         """Do nothing."""
 
     def stage(self, stage: str, provider: str, seconds: float) -> None:

@@ -140,11 +140,9 @@ class Watch:
             if landed is not None:
                 state = SecondaryState.LANDED if landed else SecondaryState.DEAD
                 await self._context.ledger.set_secondary(secondary.secondary_id, state, self._context.clock.now())
-        ready = [
-            view
-            for view in self._context.ledger.unreclaimed_orders(self._context.clock.now())
-            if await self._expired(view)
-        ]
+        unreclaimed = self._context.ledger.unreclaimed_orders(self._context.clock.now())
+        self._context.observer.locks_unreclaimed(len(unreclaimed))
+        ready = [view for view in unreclaimed if await self._expired(view)]
         while ready:
             batch, ready = ready[:RECLAIM_LOCKS_MAX], ready[RECLAIM_LOCKS_MAX:]
             await self._reclaim_batch(batch)

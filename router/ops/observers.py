@@ -38,6 +38,10 @@ class EngineMetrics:
         """Count something that an operator should look at."""
         self._metrics.alerts.labels(kind).inc()
 
+    def locks_unreclaimed(self, count: int) -> None:
+        """Set how many locks are on loan."""
+        self._metrics.locks_unreclaimed.set(count)
+
     def stage(self, stage: str, provider: str, seconds: float) -> None:
         """Measure a stage of an order."""
         self._metrics.stage_seconds.labels(stage, provider).observe(seconds)
