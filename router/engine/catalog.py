@@ -65,10 +65,6 @@ class Catalog:
             self._positions[provider] = (now, positions)
         return next((position for position in positions if position.market == symbol), None)
 
-    def forget_positions(self, provider: str) -> None:
-        """Read positions anew next time: an order has just changed them."""
-        self._positions.pop(provider, None)
-
     async def _read_markets(self, provider: Provider) -> None:
         now = self._context.clock.monotonic()
         known = self._markets.get(provider.name)
