@@ -145,11 +145,6 @@ class Idl(msgspec.Struct, frozen=True, dict=True):
         """Types and accounts by name."""
         return {each.name: each.type for each in (*self.types, *self.accounts)}
 
-    @cached_property
-    def errors_by_code(self) -> dict[int, IdlError]:
-        """Custom errors by code."""
-        return {each.code: each for each in self.errors}
-
     def instruction(self, name: str) -> IdlInstruction:
         """Return one instruction; raise `KeyError` when there is none."""
         return self._instructions[snake_case(name)]

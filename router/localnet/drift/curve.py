@@ -32,7 +32,6 @@ __all__ = [
     "spread_reserves",
     "standardize_base",
     "swap_base",
-    "terminal_reserves",
 ]
 
 
@@ -60,12 +59,6 @@ def bid_ask_bounds(concentration: int, sqrt_k: int) -> tuple[int, int]:
     """Return the least and the greatest base reserve that the AMM trades at."""
     least = proportion(sqrt_k, PERCENTAGE_PRECISION, concentration)
     return least, proportion(sqrt_k, concentration, PERCENTAGE_PRECISION)
-
-
-def terminal_reserves(amm: AMM) -> tuple[int, int]:
-    """Return quote and base reserve after everybody has closed against the AMM."""
-    base = amm.base_asset_reserve + amm.base_asset_amount_with_amm
-    return amm.sqrt_k**2 // base, base
 
 
 def spread_reserves(amm: AMM, direction: Direction) -> tuple[int, int]:
