@@ -11,6 +11,7 @@ import msgspec
 from providers.base.types import (
     Ack,
     Capabilities,
+    Holdings,
     LockRef,
     LockState,
     LockTerms,
@@ -21,10 +22,11 @@ from providers.base.types import (
     Quote,
     QuoteTerms,
     Submission,
+    VenueHistory,
     VenuePosition,
 )
 
-__all__ = ["AccountKeeper", "OrderLock", "Provider"]
+__all__ = ["AccountKeeper", "OrderLock", "Provider", "Reconcilable", "SignerHistory"]
 
 
 class Provider(Protocol):
@@ -137,4 +139,34 @@ class OrderLock(Protocol):
 
     async def landed(self, submission: Submission) -> bool | None:
         """Whether a fence or reclaim landed without error at `finalized`; null while not known."""
+        ...
+
+
+class Reconcilable(Protocol):
+    """The part of a provider that the ledger is held against (reconciliation)."""
+
+    async def holdings(self, min_slot: int = 0) -> Holdings:
+        """Return positions and resting orders, read at once at or after `min_slot`; raise `NodeBehind`."""
+        ...
+
+    async def history(self, after: str | None, through_slot: int) -> VenueHistory:
+        """Return what changed the account's holdings after a transaction, up to and with `through_slot`.
+
+        Args:
+            after: signature of the newest transaction read before; null reads the newest one only as a mark, and no
+                events (`complete` is then true).
+            through_slot: transactions of later slots are left for the next time.
+        """
+        ...
+
+
+class SignerHistory(Protocol):
+    """What our key has signed, whoever sent it (a restored backup, a second router on the key)."""
+
+    async def own_transactions(self, after: str | None, through_slot: int) -> tuple[tuple[str, ...], str | None]:
+        """Return the signatures of landed transactions *signed by our key* after a known one, oldest first.
+
+        The second value is the newest signature read (of any transaction that names the key): the next `after`. With
+        `after` null nothing is returned but that mark. Raises `ProviderError` where history cannot be read whole.
+        """
         ...

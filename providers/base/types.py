@@ -20,6 +20,7 @@ __all__ = [
     "Capacity",
     "Evidence",
     "Fill",
+    "Holdings",
     "Lifecycle",
     "LockRef",
     "LockState",
@@ -35,6 +36,10 @@ __all__ = [
     "QuoteTerms",
     "Side",
     "Submission",
+    "VenueEvent",
+    "VenueEventKind",
+    "VenueHistory",
+    "VenueOrder",
     "VenuePosition",
 ]
 
@@ -344,6 +349,8 @@ class Fill(Record, frozen=True, kw_only=True):
         price: dollars per base unit, volume-weighted, fees not included.
         fee_usd: what the venue charged (negative: a rebate).
         provisional: known only from state; replaced by the venue's own record.
+        carry_index: cumulative carry of this side when it filled, dollars per base unit paid since the market began
+            (negative: received); the difference of two is what a base unit paid between them. Null where not known.
     """
 
     venue_fill_id: str
@@ -355,6 +362,7 @@ class Fill(Record, frozen=True, kw_only=True):
     slot: int
     filled_at: datetime
     provisional: bool = False
+    carry_index: Decimal | None = None
 
 
 class OutcomeState(StrEnum):
@@ -405,3 +413,82 @@ class VenuePosition(Record, frozen=True, kw_only=True):
     unrealized_pnl_usd: Decimal | None
     oracle_price: Decimal | None
     slot: int
+
+
+class VenueOrder(Record, frozen=True, kw_only=True):
+    """An order of the account that rests on the venue.
+
+    Attributes:
+        side: of the position that it would open or grow when not reduce-only: a resting buy is `long`.
+        size: base units still unfilled.
+        price: its limit in dollars; null where it follows the oracle or the market.
+        placed_by: signature of the transaction that placed it, where the account's history shows it.
+    """
+
+    provider: str
+    market: str
+    venue_order_id: str
+    side: Side
+    size: Decimal
+    price: Decimal | None
+    reduce_only: bool
+    placed_by: str | None = None
+
+
+class Holdings(Record, frozen=True, kw_only=True):
+    """What the venue's account holds, read at once at `confirmed`.
+
+    Attributes:
+        slot: that every part was read at or after.
+        positions: one a market, sizes above zero, fills that the venue has yet to settle included.
+        orders: what rests.
+    """
+
+    provider: str
+    slot: int
+    positions: tuple[VenuePosition, ...]
+    orders: tuple[VenueOrder, ...] = ()
+
+
+class VenueEventKind(StrEnum):
+    """Why the account's holding changed."""
+
+    TRADE = "trade"
+    LIQUIDATION = "liquidation"
+    SETTLEMENT = "settlement"
+
+
+class VenueEvent(Record, frozen=True, kw_only=True):
+    """One change of the account's holding in one market, as the chain's history proves it.
+
+    Attributes:
+        venue_fill_id: unique within the provider; of a trade by one of our attempts it equals its `Fill.venue_fill_id`.
+        base_delta: base units, negative for a sell.
+        price: dollars per base unit.
+        fee_usd: what it cost the account.
+    """
+
+    kind: VenueEventKind
+    market: str
+    venue_fill_id: str
+    base_delta: Decimal
+    price: Decimal
+    fee_usd: Decimal
+    signature: str
+    slot: int
+    at: datetime
+
+
+class VenueHistory(Record, frozen=True, kw_only=True):
+    """What happened to the venue's account after a known transaction.
+
+    Attributes:
+        events: changes of holdings, oldest first.
+        complete: every transaction of the account after the known one, up to the asked slot, was read with whole logs;
+            when false, `events` proves what it lists and nothing about what it does not.
+        newest: signature of the newest transaction read; the known one when there was none.
+    """
+
+    events: tuple[VenueEvent, ...]
+    complete: bool
+    newest: str | None
