@@ -13,6 +13,7 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 from solders.keypair import Keypair
 
 from providers import registry
@@ -97,6 +98,8 @@ class Report(Counter[str]):
 class Desk:
     """The router's side, which can be crashed, and the world's side, which goes on."""
 
+    chain_of_providers: tuple[str, ...] = ("drift",)
+
     def __init__(self, seed: int, path: Path, *, nodes: int = 1) -> None:
         self.random = random.Random(seed)  # noqa: S311 - must repeat from its seed
         self.clock = VirtualClock(seed)
@@ -110,7 +113,7 @@ class Desk:
         self.report = Report()
         self.ledger: SqliteLedger
         self.engine: Engine
-        self.drift: Provider
+        self.providers: dict[str, Provider] = {}
         self._keys = 0
 
     async def start(self) -> None:
@@ -128,18 +131,18 @@ class Desk:
         solana = SolanaCluster.of_transports(
             transports, KeypairSigner(bytes(key or self.world.trader)), self.clock, SolanaSettings()
         )
-        self.drift = registry.load("drift")(solana, {})
+        self.providers = {name: registry.load(name)(solana, {}) for name in self.chain_of_providers}
         self.ledger = SqliteLedger.open(self.path, self.clock, writer="inline")
-        self.engine = Engine(
-            EngineContext(
-                ledger=self.ledger,
-                providers={"drift": self.drift},
-                lock=solana.lock,
-                clock=self.clock,
-                settings=SETTINGS,
-            )
-        )
+        self.engine = self.build_engine(solana)
         await self.engine.start()
+
+    def build_engine(self, solana: SolanaCluster) -> Engine:
+        """Put the engine on the ledger and the providers of this boot."""
+        settings = msgspec.structs.replace(SETTINGS, chain=self.chain_of_providers)
+        context = EngineContext(
+            ledger=self.ledger, providers=self.providers, lock=solana.lock, clock=self.clock, settings=settings
+        )
+        return Engine(context)
 
     async def crash(self) -> None:
         """Kill the router and start it anew: whatever it was doing stops at an await."""
