@@ -13,6 +13,7 @@ from providers.solana.rpc import RpcObserver
 from providers.solana.sender import Sender
 from providers.solana.settings import SolanaSettings
 from providers.solana.signer import Signer
+from providers.solana.signer_history import SolanaSignerHistory
 from providers.solana.transport import NodeTransport
 
 __all__ = ["SolanaCluster", "SolanaSettings"]
@@ -24,7 +25,7 @@ class SolanaCluster:
     Attributes:
         pool: what a venue reads and simulates with.
         all_nodes: every node of the cluster: fences, proofs and rebroadcasts use it whatever `pool` is.
-        sender, proofs, lock: see their modules.
+        sender, proofs, lock, signer_history: see their modules.
         signer: null: quotes only, and every `prepare` raises `LiveTradingOff`.
 
     Args:
@@ -60,6 +61,7 @@ class SolanaCluster:
             clock=clock,
             settings=settings,
         )
+        self.signer_history = SolanaSignerHistory(pool, signer, settings)
 
     @classmethod
     def of_transports(
