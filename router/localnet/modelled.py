@@ -20,7 +20,7 @@ from solders.pubkey import Pubkey
 
 from router.localnet.logs import consumed, nested, split
 from router.localnet.messages import COMPUTE_BUDGET_PROGRAM, Loaded
-from router.localnet.programs import Call, Effects, ModelRefusal, ProgramModel
+from router.localnet.programs import Call, Effects, ModelPanic, ModelRefusal, ProgramModel
 from router.localnet.txerrors import custom, describe, instruction_error
 from router.localnet.wire import Json
 
@@ -186,6 +186,8 @@ class Plan:
         if called is not None:
             return instruction_error(index, called)
         if used + _units(step) > self._loaded.compute_limit:
+            return instruction_error(index, "ProgramFailedToComplete")
+        if isinstance(step.refusal, ModelPanic):
             return instruction_error(index, "ProgramFailedToComplete")
         if step.refusal is not None:
             return custom(index, step.refusal.code)

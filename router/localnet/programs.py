@@ -14,7 +14,7 @@ from solders.account import Account
 from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 
-__all__ = ["Call", "Effects", "ModelRefusal", "ProgramModel"]
+__all__ = ["Call", "Effects", "ModelPanic", "ModelRefusal", "ProgramModel"]
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +65,13 @@ class ModelRefusal(Exception):
         self.code = code
         self.name = name
         self.logs = logs
+
+
+class ModelPanic(ModelRefusal):
+    """The program aborts: the runtime answers `ProgramFailedToComplete`, without a code of the program's own."""
+
+    def __init__(self, logs: tuple[str, ...] = ()) -> None:
+        super().__init__(0, "ProgramFailedToComplete", logs)
 
 
 class ProgramModel(Protocol):
