@@ -1,0 +1,1 @@
+"""Mango v4: perpetual futures on an on-chain order book."""
