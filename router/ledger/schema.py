@@ -202,7 +202,136 @@ _VERSION_2: Migration = (
     """,
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_VERSION_1, _VERSION_2)
+_VERSION_3: Migration = (
+    # What the chain shows of others' trades on our account. `foreign_delta` is what it did to the foreign part, signed:
+    # a fill that turns out to be ours is taken back whole.
+    """
+    CREATE TABLE outside_fills (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        provider TEXT NOT NULL,
+        venue_fill_id TEXT NOT NULL,
+        kind TEXT NOT NULL CHECK (kind IN ('trade', 'liquidation', 'settlement')),
+        market TEXT NOT NULL,
+        base_delta TEXT NOT NULL,
+        price TEXT NOT NULL,
+        fee_usd TEXT NOT NULL,
+        foreign_delta TEXT NOT NULL,
+        signature TEXT NOT NULL,
+        slot INTEGER NOT NULL,
+        at TEXT NOT NULL,
+        booked_at TEXT NOT NULL,
+        taken_back_at TEXT
+    ) STRICT
+    """,
+    "CREATE UNIQUE INDEX outside_fills_once ON outside_fills (provider, venue_fill_id) WHERE taken_back_at IS NULL",
+    """
+    CREATE TABLE foreign_parts (
+        provider TEXT NOT NULL,
+        market TEXT NOT NULL,
+        side TEXT NOT NULL CHECK (side IN ('long', 'short')),
+        size TEXT NOT NULL,
+        entry_price TEXT,
+        since TEXT NOT NULL,
+        updated_at TEXT NOT NULL,
+        PRIMARY KEY (provider, market)
+    ) STRICT
+    """,
+    """
+    CREATE TABLE findings (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        finding_id TEXT NOT NULL UNIQUE,
+        kind TEXT NOT NULL,
+        provider TEXT NOT NULL,
+        market TEXT,
+        subject TEXT NOT NULL,
+        status TEXT NOT NULL CHECK (status IN ('open', 'resolved', 'acknowledged')),
+        detail BLOB NOT NULL,
+        evidence BLOB NOT NULL,
+        first_seen_at TEXT NOT NULL,
+        last_seen_at TEXT NOT NULL,
+        resolved_at TEXT,
+        reason TEXT
+    ) STRICT
+    """,
+    # One row stands for a difference until it is gone; an acknowledged one still stands.
+    "CREATE UNIQUE INDEX findings_standing ON findings (kind, provider, subject) WHERE status <> 'resolved'",
+    "CREATE INDEX findings_subject ON findings (kind, provider, subject)",
+    """
+    CREATE TABLE watermarks (
+        name TEXT PRIMARY KEY,
+        signature TEXT NOT NULL,
+        slot INTEGER NOT NULL,
+        updated_at TEXT NOT NULL
+    ) STRICT
+    """,
+    # A lot without an order was adopted from the foreign part.
+    """
+    CREATE TABLE positions_3 (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        position_id TEXT NOT NULL UNIQUE,
+        provider TEXT NOT NULL,
+        market TEXT NOT NULL,
+        side TEXT NOT NULL CHECK (side IN ('long', 'short')),
+        status TEXT NOT NULL CHECK (status IN ('open', 'closed')),
+        size TEXT NOT NULL,
+        opened_size TEXT NOT NULL,
+        entry_price TEXT NOT NULL,
+        leverage TEXT NOT NULL,
+        opened_by_order TEXT REFERENCES orders (order_id),
+        caller TEXT NOT NULL,
+        realized_pnl_usd TEXT NOT NULL,
+        fees_usd TEXT NOT NULL,
+        opened_at TEXT NOT NULL,
+        closed_at TEXT,
+        UNIQUE (opened_by_order, provider)
+    ) STRICT
+    """,
+    """
+    INSERT INTO positions_3 (
+        seq, position_id, provider, market, side, status, size, opened_size, entry_price, leverage, opened_by_order,
+        caller, realized_pnl_usd, fees_usd, opened_at, closed_at)
+    SELECT
+        seq, position_id, provider, market, side, status, size, opened_size, entry_price, leverage, opened_by_order,
+        caller, realized_pnl_usd, fees_usd, opened_at, closed_at
+    FROM positions
+    """,
+    "DROP TABLE positions",
+    "ALTER TABLE positions_3 RENAME TO positions",
+    "CREATE INDEX positions_open ON positions (seq) WHERE status = 'open'",
+    # An entry hangs on an order's fill, on an outside fill, or (an adoption) on neither. `carry_index` is the fill's.
+    """
+    CREATE TABLE lot_entries_3 (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        position_id TEXT NOT NULL REFERENCES positions (position_id),
+        fill_seq INTEGER REFERENCES fills (seq),
+        outside_seq INTEGER REFERENCES outside_fills (seq),
+        order_id TEXT REFERENCES orders (order_id),
+        effect TEXT NOT NULL CHECK (effect IN ('open', 'reduce')),
+        size TEXT NOT NULL,
+        size_usd TEXT NOT NULL,
+        fee_usd TEXT NOT NULL,
+        carry_index TEXT,
+        reverses INTEGER UNIQUE REFERENCES lot_entries (seq),
+        at TEXT NOT NULL,
+        CHECK ((fill_seq IS NULL) = (order_id IS NULL)),
+        CHECK (fill_seq IS NULL OR outside_seq IS NULL)
+    ) STRICT
+    """,
+    """
+    INSERT INTO lot_entries_3 (
+        seq, position_id, fill_seq, outside_seq, order_id, effect, size, size_usd, fee_usd, carry_index, reverses, at)
+    SELECT seq, position_id, fill_seq, NULL, order_id, effect, size, size_usd, fee_usd, NULL, reverses, at
+    FROM lot_entries
+    """,
+    "DROP TABLE lot_entries",
+    "ALTER TABLE lot_entries_3 RENAME TO lot_entries",
+    "CREATE INDEX lot_entries_position ON lot_entries (position_id)",
+    "CREATE INDEX lot_entries_order ON lot_entries (order_id)",
+    "CREATE INDEX lot_entries_fill ON lot_entries (fill_seq)",
+    "CREATE INDEX lot_entries_outside ON lot_entries (outside_seq)",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
 """Migration number n stands at index n - 1. Published ones never change."""
 
 
@@ -228,17 +357,34 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration] = MI
         )
     if before == 0 and connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None:
         raise LedgerError("the file is a database of something else")
-    for version, statements in enumerate(migrations[before:], start=before + 1):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            if version == 1:
-                connection.execute("CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT")
-            for statement in statements:
-                connection.execute(statement)
-            connection.execute("INSERT OR REPLACE INTO meta VALUES ('schema_version', ?)", (str(version),))
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+    # A table that is made anew is dropped while others refer to it. References are checked before each commit instead,
+    # since SQLite cannot switch them off within a transaction.
+    enforced = connection.execute("PRAGMA foreign_keys").fetchone()[0]
+    connection.execute("PRAGMA foreign_keys = OFF")
+    try:
+        for version, statements in enumerate(migrations[before:], start=before + 1):
+            _step(connection, version, statements)
+    finally:
+        connection.execute(f"PRAGMA foreign_keys = {int(enforced)}")
     return before
+
+
+def _step(connection: sqlite3.Connection, version: int, statements: Migration) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if version == 1:
+            connection.execute("CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT")
+        for statement in statements:
+            connection.execute(statement)
+        _check_references(connection, version)
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('schema_version', ?)", (str(version),))
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _check_references(connection: sqlite3.Connection, version: int) -> None:
+    if connection.execute("PRAGMA foreign_key_check").fetchone() is not None:
+        raise LedgerError(f"schema version {version} would leave rows that refer to nothing")
