@@ -87,7 +87,7 @@ def test_a_table_that_fell_behind_is_found_and_mended(tmp_path: Path) -> None:
     copy.mkdir()
     for name in ("docs", "scripts"):
         shutil.copytree(ROOT / name, copy / name)
-    for name in ("router", "providers", "idl"):
+    for name in ("router", "providers", "idl", "tests"):
         (copy / name).symlink_to(ROOT / name)
     page = copy / "docs" / "settings.md"
     fresh = page.read_text("utf-8")
