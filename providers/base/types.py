@@ -332,6 +332,7 @@ class Evidence(Record, frozen=True, kw_only=True):
             `refused_before_sending`, `order_ended`, ...
         signature: the transaction that shows it.
         commitment: at which it was read.
+        fee_usd: what the venue charged although nothing was filled (a fill has its own); null where it charged nothing.
     """
 
     kind: str
@@ -339,6 +340,7 @@ class Evidence(Record, frozen=True, kw_only=True):
     signature: str | None = None
     slot: int | None = None
     commitment: str | None = None
+    fee_usd: Decimal | None = None
 
 
 class Fill(Record, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from providers.base.errors import AuctionExpired, BelowMinimum, InvalidSize, Wor
 from providers.base.types import OrderKind, OrderTerms
 from providers.mango.constants import I64_MAX, QUOTE_DECIMALS, SYSTEM_PROGRAM, TOKEN_PROGRAM, Side
 from providers.mango.events import LotUnits, quote_usd
-from providers.mango.layouts import PerpMarket
+from providers.mango.state import PerpMarket
 from providers.solana.codec import Value, build_instruction
 from providers.solana.idl import Idl
 
@@ -126,7 +126,7 @@ def price_lots_of(worst_price: Decimal, units: LotUnits, side: Side) -> int:
     """
     lots = Fraction(worst_price) * units.base_lot_size * 10**QUOTE_DECIMALS
     lots /= units.quote_lot_size * 10**units.base_decimals
-    price = lots.numerator // lots.denominator if side is Side.BID else -(-lots.numerator // lots.denominator)
+    price: int = lots.numerator // lots.denominator if side is Side.BID else -(-lots.numerator // lots.denominator)
     if price <= 0:
         raise WorstPriceNotMet(f"{worst_price} is less than a tick")
     if price > I64_MAX and side is Side.ASK:
@@ -145,7 +145,7 @@ def base_lots_of(size: Decimal, units: LotUnits) -> int:
     if size <= 0:
         raise InvalidSize(f"{size} is not a size")
     exact = Fraction(size) * 10**units.base_decimals / units.base_lot_size
-    lots = exact.numerator // exact.denominator
+    lots: int = exact.numerator // exact.denominator
     if lots > I64_MAX:
         raise InvalidSize(f"{size} is more than the venue can write")
     if lots == 0:

@@ -78,6 +78,7 @@ class AccountChange(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         kind: a trade, or what another did to the account.
+        taker: a trade that the account made by an order that took; its own record tells all of it at once.
         place: of the event in its transaction.
         base_lots: signed, negative for a sell.
         quote_lots: of a trade, unsigned; null where `quote` says it.
@@ -91,6 +92,7 @@ class AccountChange(msgspec.Struct, frozen=True, kw_only=True):
     place: int
     market_index: int
     base_lots: int
+    taker: bool = False
     quote_lots: int | None = None
     quote: int = 0
     fee: int = 0
@@ -126,6 +128,7 @@ def _taker_trade(event: Mapping[str, Value], account: Pubkey, place: int) -> Acc
         place=place,
         market_index=_number(event["perp_market_index"]),
         base_lots=base if event["taker_side"] == _BID else -base,
+        taker=True,
         quote_lots=quote,
         fee=_number(event["taker_fees_paid"]) + _number(event["fee_penalty"]),
     )

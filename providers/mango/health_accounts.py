@@ -17,7 +17,7 @@ from solders.pubkey import Pubkey
 
 from providers.base.errors import BadAnswer, NoFreeSlot
 from providers.mango.constants import FREE_INDEX
-from providers.mango.layouts import MangoAccount
+from providers.mango.state import MangoAccount
 
 __all__ = ["PricedAccount", "fixed_order_accounts", "perp_indexes", "scanned_accounts", "token_indexes"]
 

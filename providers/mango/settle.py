@@ -1,0 +1,212 @@
+"""What an order became, by the venue's own records (DESIGN 6, proof 3; 1, 2, 4 and 5 are the cluster's).
+
+*A confirmed transaction is not a fill.* Every order is immediate or cancel, so its own transaction tells all: the
+program's `PerpTakerTradeLog` with what was taken, or complete logs without one. That record is printed once an order
+has matched all that it will, so one that is there is whole even where later lines were cut off. Nothing else of the
+chain's state would do: the account's `sequence_number` is raised by `sequence_check` alone, and a position tells
+nothing of whose order moved it.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final
+
+from solders.pubkey import Pubkey
+
+from providers.base.errors import (
+    AuctionExpired,
+    BadAnswer,
+    ErrorInfo,
+    NoLiquidity,
+    NotLanded,
+    Phase,
+    ProviderError,
+)
+from providers.base.types import Evidence, Fill, Outcome, OutcomeState, Side, Submission
+from providers.mango.build import MangoOrder, decode_order
+from providers.mango.config import MangoConfig
+from providers.mango.constants import Side as OrderSide
+from providers.mango.errors import at_phase, classify
+from providers.mango.events import AccountChange, PerpEvents, carry_index_of, perp_events, to_fill
+from providers.solana.body import decode_body
+from providers.solana.cluster import SolanaCluster
+from providers.solana.proofs import Examination, Expired, FailedOnChain, Landed, Superseded, Unclear
+from providers.solana.records import TransactionRecord
+
+__all__ = ["Settler", "own_trades", "unfilled_in"]
+
+_NO_MATCH: Final = "matched nothing at its bound or better"
+
+
+class Settler:
+    """Settles orders.
+
+    Args:
+        cluster: proofs and nodes.
+        config: program.
+    """
+
+    def __init__(self, cluster: SolanaCluster, config: MangoConfig) -> None:
+        self._cluster = cluster
+        self._program_id = config.program_id
+
+    async def settle(self, submission: Submission) -> Outcome:
+        """Return what can be proven now of an order, from its submission alone."""
+        order = decode_order(decode_body(submission).venue)
+        examination = await self._cluster.proofs.examine(submission)
+        if not isinstance(examination, Landed):
+            return self._not_executed(submission, examination)
+        record = examination.record
+        if order is None:
+            return _unknown("no order: nothing of it can be settled", record.slot, landed=True)
+        try:
+            return self._landed(order, record)
+        except BadAnswer as error:
+            # Another node, or the same one later, may show it readably.
+            return _unknown(str(error), record.slot, landed=True)
+
+    def _landed(self, order: MangoOrder, record: TransactionRecord) -> Outcome:
+        account, group = Pubkey.from_string(order.account), Pubkey.from_string(order.group)
+        events = perp_events(record.logs, self._program_id, group, account)
+        trades = own_trades(order, events)
+        if trades:
+            return _filled(order, record, events, trades)
+        if not record.logs_complete:
+            return _unknown("the logs of its transaction are not complete", record.slot, landed=True)
+        return _unfilled(order, record, events)
+
+    def _not_executed(self, submission: Submission, examination: Examination) -> Outcome:
+        match examination:
+            case FailedOnChain(record=record, failure=failure):
+                error = classify(failure, record.logs, program_id=str(self._program_id))
+                evidence = _evidence(
+                    "landed_with_err",
+                    record,
+                    failure.kind if failure.code is None else f"{failure.kind} {failure.code}",
+                )
+                return _dead(at_phase(error, Phase.ANSWERED), evidence, landed=True, finalized=record.finalized)
+            case Superseded(holder=holder, slot=slot):
+                return Outcome(
+                    state=OutcomeState.SUPERSEDED,
+                    executed=False,
+                    holder=holder,
+                    evidence=(Evidence(kind="lock_held", signature=holder, slot=slot, commitment="confirmed"),),
+                    slot=slot,
+                )
+            case Expired(slot=slot, height=height):
+                kind = "expired_unknown" if submission.lock is None else "expired_lock_free"
+                return _dead(
+                    at_phase(NotLanded("it never executed, and its blockhash is past"), Phase.MAYBE_SENT),
+                    Evidence(kind=kind, detail=f"height {height}", slot=slot, commitment="finalized"),
+                    landed=False,
+                    finalized=True,
+                )
+            case Landed(record=record):
+                return _unknown("executed", record.slot, landed=True)
+            case Unclear(reason=reason):
+                return _unknown(reason, None, landed=None)
+
+
+def own_trades(order: MangoOrder, events: PerpEvents) -> tuple[AccountChange, ...]:
+    """Return what the order took, of the events of its own transaction.
+
+    A transaction of ours has one order, so a taker's record of our account and market is this order's.
+    """
+    return tuple(each for each in events.changes if each.taker and each.market_index == order.market_index)
+
+
+def unfilled_in(order: MangoOrder, logs: tuple[str, ...], program_id: Pubkey) -> ProviderError | None:
+    """Return what an order would die of whose simulation shows that nothing of it matches; else null.
+
+    Args:
+        order: that was simulated.
+        logs: complete, of a simulation that succeeded.
+        program_id: of the venue.
+
+    Raises:
+        BadAnswer: a record of the program cannot be read.
+    """
+    account, group = Pubkey.from_string(order.account), Pubkey.from_string(order.group)
+    events = perp_events(logs, program_id, group, account)
+    return None if own_trades(order, events) else NoLiquidity(f"{_sized(order)} {_NO_MATCH}")
+
+
+def _filled(
+    order: MangoOrder, record: TransactionRecord, events: PerpEvents, trades: tuple[AccountChange, ...]
+) -> Outcome:
+    buys = order.side == OrderSide.BID
+    # What a close fills ends the carry of the side that it closes.
+    long = buys != order.reduce_only
+    carry = carry_index_of(events.funding.get(order.market_index), order.units, Side.LONG if long else Side.SHORT)
+    fills: tuple[Fill, ...] = tuple(to_fill(each, record, order.units, carry) for each in trades)
+    filled_lots = sum(abs(each.base_lots) for each in trades)
+    return Outcome(
+        state=OutcomeState.FILLED if filled_lots >= order.base_lots else OutcomeState.PARTIALLY_FILLED,
+        landed=True,
+        executed=True,
+        fills=fills,
+        evidence=(_evidence("fill_record", record, f"{filled_lots} of {order.base_lots} lots"),),
+        finalized=record.finalized,
+        slot=record.slot,
+    )
+
+
+def _unfilled(order: MangoOrder, record: TransactionRecord, events: PerpEvents) -> Outcome:
+    """Return the death of an order whose complete logs show no trade: it matched nothing, or was skipped as expired.
+
+    An immediate order that matches nothing pays the market's penalty; one that was skipped is never looked at, so it
+    pays none and leaves the market's funding alone.
+    """
+    at = record.block_time
+    skipped = at is not None and at >= order.expiry and order.market_index not in events.funding
+    error: ProviderError
+    if skipped:
+        error = AuctionExpired("its deadline had passed when it executed")
+        evidence = _evidence("no_fill_logs", record, f"block time {at}, expiry {order.expiry}: it was skipped")
+    else:
+        error = NoLiquidity(f"{_sized(order)} {_NO_MATCH}")
+        evidence = _evidence(
+            "no_fill_logs",
+            record,
+            f"it matched nothing; penalty fee {order.fee_penalty_usd:f} dollars",
+            order.fee_penalty_usd,
+        )
+    return _dead(at_phase(error, Phase.ANSWERED), evidence, landed=True, executed=True, finalized=record.finalized)
+
+
+def _sized(order: MangoOrder) -> str:
+    return f"{order.units.size(order.base_lots)} {order.market}"
+
+
+def _evidence(kind: str, record: TransactionRecord, detail: str, fee_usd: Decimal | None = None) -> Evidence:
+    return Evidence(
+        kind=kind,
+        detail=detail,
+        signature=record.signature,
+        slot=record.slot,
+        commitment="finalized" if record.finalized else "confirmed",
+        fee_usd=fee_usd,
+    )
+
+
+def _dead(error: ErrorInfo, evidence: Evidence, *, landed: bool, executed: bool = False, finalized: bool) -> Outcome:
+    return Outcome(
+        state=OutcomeState.DEAD,
+        landed=landed,
+        executed=executed,
+        error=error,
+        evidence=(evidence,),
+        finalized=finalized,
+        slot=evidence.slot,
+    )
+
+
+def _unknown(reason: str, slot: int | None, *, landed: bool | None) -> Outcome:
+    return Outcome(
+        state=OutcomeState.UNKNOWN,
+        landed=landed,
+        executed=landed,
+        evidence=(Evidence(kind="unclear", detail=reason, slot=slot),),
+        slot=slot,
+    )
