@@ -38,6 +38,7 @@ FRACTION_BITS = 48
 ONE = 1 << FRACTION_BITS
 I80F48_MIN = -(1 << 127)
 _MAX = (1 << 127) - 1
+_LARGEST_POWER = 12
 I64_MAX = (1 << 63) - 1
 I64_MIN = -(1 << 63)
 U64_MAX = (1 << 64) - 1
@@ -125,8 +126,7 @@ def power_of_ten(exponent: int) -> int:
 
     The table rounds each negative power to the nearest, not down.
     """
-    if not -12 <= exponent <= 12:
+    if abs(exponent) > _LARGEST_POWER:
         raise FixedOverflow("the table of powers ends at 12")
-    if exponent >= 0:
-        return ONE * 10**exponent
-    return (2 * ONE // 10**-exponent + 1) // 2
+    scale = int(10 ** abs(exponent))
+    return ONE * scale if exponent >= 0 else (2 * ONE // scale + 1) // 2

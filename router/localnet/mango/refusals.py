@@ -57,8 +57,8 @@ _MANGO = (
     "Serum3PriceBandExceeded BankDepositLimit DelegateWithdrawOnlyToOwnerAta DelegateWithdrawMustClosePosition "
     "DelegateWithdrawSmall InvalidCLMMOracle InvalidFeedForCLMMOracle MissingFeedForCLMMOracle "
     "TokenAssetLiquidationDisabled BorrowsRequireHealthAccountBank InvalidSequenceNumber InvalidHealth"
-).split()
-CODES: dict[str, int] = _ANCHOR | {name: _FIRST + index for index, name in enumerate(_MANGO)}
+)
+CODES: dict[str, int] = _ANCHOR | {name: _FIRST + index for index, name in enumerate(_MANGO.split())}
 
 
 def refusal(name: str, logs: Sequence[str] = (), *, account: str | None = None) -> ModelRefusal:
