@@ -38,7 +38,7 @@ from router.localnet.transport import InProcessTransport
 from router.localnet.virtual_time import run_virtual
 from tests.solana.solana_world import LyingTransport
 
-__all__ = ["Bench", "Feature", "Wire", "at_bench"]
+__all__ = ["Bench", "Feature", "Venue", "Wire", "at_bench", "delta", "journaled"]
 
 T = TypeVar("T")
 
@@ -63,54 +63,43 @@ class Wire(Protocol):
     asked: list[str]
 
 
-class Bench(ABC):
-    """One cluster, one venue, one provider.
+class Venue(ABC):
+    """One venue in its world: what it is called, what its sizes are, and every control that it offers.
 
     Class attributes are the venue's own numbers, in whole units and dollars.
 
     Attributes:
-        provider_name: as in the registry.
+        name: as in the registry.
         market: traded by the cases.
         price: what its oracle says at first.
         size: an ordinary order, many steps and several smallest orders large.
         too_small: below the smallest order, and above zero.
         uneven: `size` and a part of a step.
+        part: size, bound and leverage of a buy of which the bound lets a part fill, and not all.
         missing: features that it has not, and why.
     """
 
-    provider_name: ClassVar[str]
+    name: ClassVar[str]
     market: ClassVar[str] = "SOL-PERP"
     price: ClassVar[Decimal] = Decimal(150)
     size: ClassVar[Decimal] = Decimal(1)
     too_small: ClassVar[Decimal]
     uneven: ClassVar[Decimal]
+    part: ClassVar[tuple[Decimal, Decimal, Decimal]]
     missing: ClassVar[Mapping[Feature, str]] = {}
 
-    def __init__(self, *, seed: int = 1) -> None:
-        self.clock = VirtualClock(seed)
-        self.cluster = Cluster(self.clock, ClusterConfig(slot_time_ms=int(SLOT_S * 1000)))
-        self.faults = WireFaults(self.clock)
-        self.settings = SolanaSettings()
-        self._build()
-        self._orders = 0
-        self._connections: list[SolanaCluster] = []
-        self.solana = self._connect()
-        self.provider = self._provider(self.solana)
-
-    # -- the venue's own -------------------------------------------------------------------------------------------
-
     @abstractmethod
-    def _build(self) -> None:
-        """Put program, world and controls on the cluster."""
-
-    @abstractmethod
-    def _provider(self, solana: SolanaCluster) -> Provider:
-        """Return an adapter that remembers nothing."""
+    def __init__(self, cluster: Cluster) -> None:
+        """Put program, world and controls on a cluster."""
 
     @property
     @abstractmethod
     def trader(self) -> Keypair:
-        """The key that signs."""
+        """The key that signs, with a funded account."""
+
+    @abstractmethod
+    def provider(self, solana: SolanaCluster) -> Provider:
+        """Return an adapter that remembers nothing."""
 
     @abstractmethod
     def move_price(self, price: Decimal) -> None:
@@ -136,10 +125,6 @@ class Bench(ABC):
     def collateral(self, usd: Decimal) -> None:
         """Set what the account has deposited."""
 
-    @abstractmethod
-    async def partial(self) -> OrderTerms:
-        """Return terms of a buy of which the bound lets a part fill, and not all."""
-
     def cap_open_interest(self) -> None:
         """Leave no room under the market's open interest cap (`OPEN_INTEREST_CAP`)."""
         raise AssertionError(self.missing[Feature.OPEN_INTEREST_CAP])
@@ -156,11 +141,33 @@ class Bench(ABC):
         """Have a liquidator take part of what the account holds (`LIQUIDATION`)."""
         raise AssertionError(self.missing[Feature.LIQUIDATION])
 
+
+class Bench:
+    """One cluster, one venue, one provider under test.
+
+    Args:
+        make: what puts the venue on the bench's cluster.
+        seed: of the clock's chance.
+    """
+
+    def __init__(self, make: Callable[[Cluster], Venue], *, seed: int = 1) -> None:
+        self.clock = VirtualClock(seed)
+        self.cluster = Cluster(self.clock, ClusterConfig(slot_time_ms=int(SLOT_S * 1000)))
+        self.faults = WireFaults(self.clock)
+        self.settings = SolanaSettings()
+        self.venue = make(self.cluster)
+        self.provider_name, self.market = self.venue.name, self.venue.market
+        self.price, self.size = self.venue.price, self.venue.size
+        self._orders = 0
+        self._connections: list[SolanaCluster] = []
+        self.solana = self._connect()
+        self.provider = self.venue.provider(self.solana)
+
     def lacks(self, feature: Feature) -> str | None:
         """Return why the provider has not a feature, or null where it has."""
         if feature in {Feature.HOLDINGS, Feature.HISTORY} and not hasattr(self.provider, feature.value):
             return "the provider does not answer it"
-        return self.missing.get(feature)
+        return self.venue.missing.get(feature)
 
     def supports(self, feature: Feature) -> bool:
         """Whether the provider has a feature."""
@@ -178,21 +185,23 @@ class Bench(ABC):
             InProcessTransport(self.cluster, self.clock, name=f"node{index}", faults=self.faults, latency_s=0.02)
             for index in range(NODES)
         ]
-        connection = SolanaCluster.of_transports(nodes, KeypairSigner(bytes(self.trader)), self.clock, self.settings)
+        connection = SolanaCluster.of_transports(
+            nodes, KeypairSigner(bytes(self.venue.trader)), self.clock, self.settings
+        )
         self._connections.append(connection)
         return connection
 
     def restarted(self) -> Provider:
         """Return a provider that remembers nothing, on new connections to the same cluster."""
-        return self._provider(self._connect())
+        return self.venue.provider(self._connect())
 
     def listened(self) -> tuple[Provider, Wire]:
         """Return a provider on a node of its own, and its wire."""
         wire = LyingTransport(InProcessTransport(self.cluster, self.clock, name="listened", faults=self.faults))
-        signer = KeypairSigner(bytes(self.trader))
+        signer = KeypairSigner(bytes(self.venue.trader))
         connection = SolanaCluster.of_transports([wire], signer, self.clock, self.settings)
         self._connections.append(connection)
-        return self._provider(connection), wire
+        return self.venue.provider(connection), wire
 
     def strike(self, kind: FaultKind, method: str | None = None, *, count: int | None = NODES, slots: int = 0) -> None:
         """Set a fault on every node's wire; by default it strikes once a node."""

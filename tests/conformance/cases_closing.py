@@ -103,7 +103,7 @@ async def nothing_to_close_is_refused(bench: Bench) -> None:
 async def reduce_only_does_not_stop_a_close(bench: Bench) -> None:
     """A market that takes reductions only takes a close."""
     await bench.open()
-    bench.reduce_only()
+    bench.venue.reduce_only()
     await bench.slots(3)
     assert (await bench.close()).state is OutcomeState.FILLED
     assert await bench.held() == 0
@@ -113,7 +113,7 @@ async def reduce_only_does_not_stop_a_close(bench: Bench) -> None:
 async def short_collateral_does_not_stop_a_close(bench: Bench) -> None:
     """An account without free collateral, above maintenance, closes."""
     await bench.open(size=bench.size * 10, leverage=Decimal(2))
-    bench.collateral(bench.size * 10 * bench.price * Decimal("0.08"))
+    bench.venue.collateral(bench.size * 10 * bench.price * Decimal("0.08"))
     await bench.slots(3)
     with pytest.raises(ProviderError) as refused:
         await bench.prepared()
@@ -127,7 +127,7 @@ async def a_close_keeps_its_bound(bench: Bench) -> None:
     """A close outside its worst price is refused or dead, never filled worse."""
     await bench.open()
     submission = await bench.prepared_close(worst=bench.price * Decimal("0.95"))
-    bench.move_price(bench.price * Decimal("0.8"))
+    bench.venue.move_price(bench.price * Decimal("0.8"))
     outcome = await bench.sent(submission)
     assert (outcome.state, outcome.fills) == (OutcomeState.DEAD, ())
     assert await bench.held() == bench.size
@@ -165,12 +165,12 @@ async def a_lost_close_closes_once(bench: Bench) -> None:
 async def a_paused_venue_answers_a_close_itself(bench: Bench) -> None:
     """Flags refuse no close by themselves: the program's own answer does, and the close works once it lets it."""
     await bench.open()
-    bench.pause()
+    bench.venue.pause()
     await bench.slots(3)
     with pytest.raises(ProviderError) as refused:
         await bench.prepared_close()
     assert refused.value.phase is Phase.NOT_SENT
-    bench.pause(paused=False)
+    bench.venue.pause(paused=False)
     await bench.slots(3)
     assert (await bench.close()).state is OutcomeState.FILLED
     assert await bench.held() == 0

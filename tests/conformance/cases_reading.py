@@ -52,10 +52,10 @@ async def markets_say_what_can_be_traded(bench: Bench) -> None:
 @case(2)
 async def lifecycle_is_read_from_the_chain(bench: Bench) -> None:
     """A market that takes reductions only says so as soon as the chain does, and is live again with it."""
-    bench.reduce_only()
+    bench.venue.reduce_only()
     await bench.slots(150)
     assert (await listed(bench)).lifecycle is Lifecycle.REDUCE_ONLY
-    bench.reduce_only(on=False)
+    bench.venue.reduce_only(on=False)
     await bench.slots(150)
     assert (await listed(bench)).lifecycle is Lifecycle.LIVE
 
@@ -84,7 +84,7 @@ async def state_is_live_with_capacity(bench: Bench) -> None:
 async def halted_programs_are_halted(bench: Bench) -> None:
     """A program that answers nothing is halted in state, markets, quote, open and close, and live again after it."""
     await bench.open()
-    bench.halt()
+    bench.venue.halt()
     await bench.slots(150)
     assert (await bench.provider.state()).lifecycle is Lifecycle.HALTED
     assert (await listed(bench)).lifecycle is Lifecycle.HALTED
@@ -93,7 +93,7 @@ async def halted_programs_are_halted(bench: Bench) -> None:
         with pytest.raises(VenueHalted) as halted:
             await refused
         assert (halted.value.phase, halted.value.raw_code) == (Phase.NOT_SENT, "101")
-    bench.halt(on=False)
+    bench.venue.halt(on=False)
     await bench.slots(150)
     assert (await bench.provider.state()).lifecycle is Lifecycle.LIVE
 
@@ -102,10 +102,10 @@ async def halted_programs_are_halted(bench: Bench) -> None:
 async def sizes_are_rounded_down(bench: Bench) -> None:
     """A size between two steps is the lower one, in quote, submission and fill, and that counts as full."""
     step = (await listed(bench)).step_size
-    wanted = bench.uneven // step * step
-    assert wanted < bench.uneven
-    assert (await bench.quote(size=bench.uneven)).size == wanted
-    submission = await bench.prepared(size=bench.uneven)
+    wanted = bench.venue.uneven // step * step
+    assert wanted < bench.venue.uneven
+    assert (await bench.quote(size=bench.venue.uneven)).size == wanted
+    submission = await bench.prepared(size=bench.venue.uneven)
     assert submission.size == wanted
     outcome = await bench.sent(submission)
     assert outcome.state is OutcomeState.FILLED
@@ -166,7 +166,7 @@ async def larger_orders_are_dearer(bench: Bench) -> None:
 @case(11)
 async def stale_prices_are_no_quotes(bench: Bench) -> None:
     """When the oracle has stopped an open is neither quoted nor built; the reason is the connection's, not sent."""
-    bench.stale_oracle()
+    bench.venue.stale_oracle()
     await bench.slots(STALE_SLOTS)
     terms = await bench.terms()
     for refused in (bench.quote(), bench.provider.prepare_open(terms)):
@@ -179,15 +179,15 @@ async def stale_prices_are_no_quotes(bench: Bench) -> None:
 @case(12)
 async def small_sizes_are_refused(bench: Bench) -> None:
     """Below the smallest order is refused in quote and open, saying the numbers; nothing at all is no size."""
-    terms = await bench.terms(size=bench.too_small)
-    for refused in (bench.quote(size=bench.too_small), bench.provider.prepare_open(terms)):
+    terms = await bench.terms(size=bench.venue.too_small)
+    for refused in (bench.quote(size=bench.venue.too_small), bench.provider.prepare_open(terms)):
         with pytest.raises(BelowMinimum) as small:
             await refused
         assert small.value.phase is Phase.NOT_SENT
         assert any(letter.isdigit() for letter in small.value.detail)
     with pytest.raises(InvalidSize):
         await bench.quote(size=Decimal(0))
-    assert bench.too_small < (await listed(bench)).min_size
+    assert bench.venue.too_small < (await listed(bench)).min_size
 
 
 @case(13)
@@ -204,7 +204,7 @@ async def leverage_has_a_maximum(bench: Bench) -> None:
 @case(14)
 async def a_venue_has_an_end(bench: Bench) -> None:
     """An order beyond all that the venue can give now is refused as capacity, in quote and open."""
-    bench.collateral(Decimal(10**9))
+    bench.venue.collateral(Decimal(10**9))
     await bench.slots(2)
     size = bench.size * 10**6
     terms = await bench.terms(size=size)

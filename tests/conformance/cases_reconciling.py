@@ -51,7 +51,7 @@ async def holdings_of_nothing_are_empty(bench: Bench) -> None:
 @case(82, Feature.HOLDINGS, Feature.REST)
 async def holdings_show_what_rests(bench: Bench) -> None:
     """An order that rests is listed with its side, its size and the transaction that placed it."""
-    bench.hold_orders()
+    bench.venue.hold_orders()
     await bench.slots(2)
     submission = await bench.prepared()
     await bench.provider.submit(submission)
@@ -127,7 +127,7 @@ async def history_shows_liquidations(bench: Bench) -> None:
     """What a liquidator took is an event of its own kind, and adds up to what is left."""
     known = await mark(bench)
     await bench.open(size=bench.size * 10, leverage=Decimal(2))
-    await bench.liquidate()
+    await bench.venue.liquidate()
     events = await since(bench, known)
     taken = [event for event in events if event.kind is VenueEventKind.LIQUIDATION]
     assert taken

@@ -68,39 +68,39 @@ async def an_open_is_built_and_not_sent(bench: Bench) -> None:
 @case(21, Feature.HALT)
 async def a_halted_program_refuses(bench: Bench) -> None:
     """A halted program is class `capacity`, raw code 101, nothing sent."""
-    error = await refused(bench, bench.halt, VenueHalted)
+    error = await refused(bench, bench.venue.halt, VenueHalted)
     assert error.raw_code == "101"
 
 
 @case(22)
 async def a_paused_venue_refuses(bench: Bench) -> None:
     """A venue that takes no orders refuses an open as `market_paused`, nothing sent."""
-    await refused(bench, bench.pause, MarketPaused)
+    await refused(bench, bench.venue.pause, MarketPaused)
 
 
 @case(23)
 async def a_reduce_only_market_refuses(bench: Bench) -> None:
     """A market that takes reductions only refuses an open, nothing sent."""
-    await refused(bench, bench.reduce_only, MarketReduceOnly)
+    await refused(bench, bench.venue.reduce_only, MarketReduceOnly)
 
 
 @case(24, Feature.OPEN_INTEREST_CAP)
 async def a_full_market_refuses(bench: Bench) -> None:
     """A market at its open interest cap refuses an open, nothing sent."""
-    await refused(bench, bench.cap_open_interest, OpenInterestCap)
+    await refused(bench, bench.venue.cap_open_interest, OpenInterestCap)
 
 
 @case(25)
 async def short_collateral_refuses(bench: Bench) -> None:
     """An account that cannot carry the margin refuses an open as `insufficient_collateral`, nothing sent."""
-    await refused(bench, lambda: bench.collateral(Decimal(5)), InsufficientCollateral)
+    await refused(bench, lambda: bench.venue.collateral(Decimal(5)), InsufficientCollateral)
 
 
 @case(26)
 async def leverage_is_a_check(bench: Bench) -> None:
     """The caller's leverage decides what must be free: at 1x too much, at 4x enough, for the same size."""
     size = bench.size * 10
-    bench.collateral(size * bench.price / 2)
+    bench.venue.collateral(size * bench.price / 2)
     await bench.slots(2)
     with pytest.raises(InsufficientCollateral):
         await bench.prepared(size=size)
@@ -110,7 +110,7 @@ async def leverage_is_a_check(bench: Bench) -> None:
 @case(27)
 async def nobody_to_trade_against_refuses(bench: Bench) -> None:
     """With nobody on the other side an open is refused as capacity, nothing sent."""
-    error = await refused(bench, bench.remove_liquidity, ProviderError)
+    error = await refused(bench, bench.venue.remove_liquidity, ProviderError)
     assert error.error_class is ErrorClass.CAPACITY
 
 
@@ -118,7 +118,7 @@ async def nobody_to_trade_against_refuses(bench: Bench) -> None:
 async def the_bound_is_kept_before_sending(bench: Bench) -> None:
     """A market beyond the worst price refuses an open, nothing sent; the bound is never widened."""
     terms = await bench.terms()
-    error = await refused(bench, lambda: bench.move_price(bench.price * Decimal("1.2")), ProviderError, terms)
+    error = await refused(bench, lambda: bench.venue.move_price(bench.price * Decimal("1.2")), ProviderError, terms)
     assert error.error_class in {ErrorClass.PRICE, ErrorClass.CAPACITY}
     assert await bench.held() == 0
 
@@ -138,7 +138,7 @@ async def an_open_never_nets(bench: Bench) -> None:
 @case(30)
 async def a_wallet_without_sol_refuses(bench: Bench) -> None:
     """Too little SOL for lock, fees and the reserve of closes stops an open before it is signed."""
-    wallet = bench.trader.pubkey()
+    wallet = bench.venue.trader.pubkey()
     poor = Account(1_000_000, b"", Pubkey.default())
     error = await refused(bench, lambda: bench.cluster.set_account(wallet, poor), FeePayerShort)
     assert error.error_class is ErrorClass.VENUE_ACCOUNT
@@ -174,12 +174,16 @@ async def nothing_is_no_size(bench: Bench) -> None:
 @case(34)
 async def refusals_tell_no_secret(bench: Bench) -> None:
     """No refusal, record of one, or submission holds the key that signs."""
-    secret = bench.trader
+    secret = bench.venue.trader
     words = (str(secret), bytes(secret).hex(), bytes(secret)[:32].hex(), str(list(bytes(secret))))
     said: list[str] = []
     submission = await bench.prepared()
     said += [repr(submission), submission.body.decode()]
-    changes: tuple[Change, ...] = (bench.reduce_only, bench.pause, lambda: bench.strike("refused", count=None))
+    changes: tuple[Change, ...] = (
+        bench.venue.reduce_only,
+        bench.venue.pause,
+        lambda: bench.strike("refused", count=None),
+    )
     terms = await bench.terms()
     for change in changes:
         change()

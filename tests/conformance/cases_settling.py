@@ -119,7 +119,7 @@ async def the_same_bytes_fill_once(bench: Bench) -> None:
 async def landed_with_an_error_is_dead(bench: Bench) -> None:
     """True only once it reaches its block: a refusal there is dead by its own record, with the venue's code."""
     submission = await bench.prepared()
-    bench.pause()
+    bench.venue.pause()
     outcome = await bench.sent(submission)
     assert outcome.state is OutcomeState.DEAD
     assert (outcome.landed, outcome.executed, outcome.resting) == (True, False, False)
@@ -129,7 +129,7 @@ async def landed_with_an_error_is_dead(bench: Bench) -> None:
     assert outcome.error.raw_code
     assert outcome.error.raw_name
     assert outcome.evidence[0].kind == "landed_with_err"
-    bench.pause(paused=False)
+    bench.venue.pause(paused=False)
     await bench.slots(10)
     assert await bench.held() == 0
 
@@ -138,13 +138,13 @@ async def landed_with_an_error_is_dead(bench: Bench) -> None:
 async def landed_without_a_fill_is_dead(bench: Bench) -> None:
     """It executed and met no price inside its bound: dead by complete logs, nothing rests, the next may be asked."""
     submission = await bench.prepared()
-    bench.move_price(bench.price * Decimal("1.2"))
+    bench.venue.move_price(bench.price * Decimal("1.2"))
     outcome = await bench.sent(submission)
     assert (outcome.state, outcome.landed, outcome.fills) == (OutcomeState.DEAD, True, ())
     assert not outcome.resting
     assert outcome.error is not None
     assert outcome.error.error_class.allows_next_provider
-    bench.move_price(bench.price)
+    bench.venue.move_price(bench.price)
     await bench.slots(40)
     assert await bench.held() == 0
 
@@ -180,7 +180,8 @@ async def a_fence_ends_what_was_not_sent(bench: Bench) -> None:
 @case(52)
 async def a_part_is_a_part(bench: Bench) -> None:
     """What the bound lets fill is a partial fill, never dearer than the bound; the rest is gone for good."""
-    terms = await bench.partial()
+    size, worst, leverage = bench.venue.part
+    terms = await bench.terms(size=size, worst=worst, leverage=leverage)
     submission = await bench.provider.prepare_open(terms)
     outcome = await bench.sent(submission)
     assert outcome.state is OutcomeState.PARTIALLY_FILLED
@@ -249,7 +250,7 @@ async def nothing_rests_of_what_is_settled(bench: Bench) -> None:
 @case(57, Feature.REST)
 async def what_rests_is_cancelled_by_proof(bench: Bench) -> None:
     """An order that rests is unknown until its cancel has ended it; then it is dead by that transaction's record."""
-    bench.hold_orders()
+    bench.venue.hold_orders()
     await bench.slots(2)
     submission = await bench.prepared()
     await bench.provider.submit(submission)

@@ -10,45 +10,40 @@ from typing import ClassVar
 from solders.keypair import Keypair
 
 from providers.base.protocol import Provider
-from providers.base.types import OrderTerms
 from providers.drift.config import DriftConfig
 from providers.drift.provider import DriftProvider
 from providers.solana.cluster import SolanaCluster
-from router.localnet.controls import Controls, run_world
+from router.localnet.cluster import Cluster
+from router.localnet.controls import run_world
 from router.localnet.drift.enums import MarketStatus
 from router.localnet.drift.model import DriftModel
-from router.localnet.world import World, WorldKeys, build_world, world_of
-from tests.conformance.bench import Bench, Feature
+from router.localnet.world import WorldKeys, build_world, world_of
+from tests.conformance.bench import Feature, Venue
 
 AUCTION_SLOTS = 10
 
 
-class DriftBench(Bench):
-    """The model: every control is there."""
+class DriftVenue(Venue):
+    """The model in Python."""
 
-    provider_name = "drift"
+    name = "drift"
     too_small = Decimal("0.05")
     uneven = Decimal("1.017")
+    part = (Decimal(600), Decimal("150.1"), Decimal("9.5"))
     missing: ClassVar[Mapping[Feature, str]] = {}
 
-    controls: Controls
-    world: World
-
-    def __init__(self, *, seed: int = 1, binary: Path | None = None) -> None:
-        self.binary = binary
-        super().__init__(seed=seed)
-
-    def _build(self) -> None:
+    def __init__(self, cluster: Cluster, *, binary: Path | None = None) -> None:
         keys = WorldKeys()
         self.world = world_of(keys)
-        if self.binary is None:
-            self.cluster.register(DriftModel(self.world.program_id))
+        if binary is None:
+            cluster.register(DriftModel(self.world.program_id))
         else:
-            self.cluster.add_program(self.world.program_id, self.binary)
-        build_world(self.cluster, keys=keys)
-        self.controls = run_world(self.cluster, self.world)
+            cluster.add_program(self.world.program_id, binary)
+        build_world(cluster, keys=keys)
+        self.controls = run_world(cluster, self.world)
 
-    def _provider(self, solana: SolanaCluster) -> Provider:
+    def provider(self, solana: SolanaCluster) -> Provider:
+        """The adapter with its defaults."""
         return DriftProvider(solana, DriftConfig())
 
     @property
@@ -81,10 +76,6 @@ class DriftBench(Bench):
         """The account's USDC."""
         self.controls.set_collateral(usd)
 
-    async def partial(self) -> OrderTerms:
-        """The bound stops the AMM in the middle of its curve."""
-        return await self.terms(size=Decimal(600), worst=Decimal("150.1"), leverage=Decimal("9.5"))
-
     def cap_open_interest(self) -> None:
         """Less than what an ordinary order needs."""
         self.controls.set_open_interest_cap(self.market, Decimal("0.5"))
@@ -99,10 +90,10 @@ class DriftBench(Bench):
         self.controls.set_auction(AUCTION_SLOTS)
 
 
-class DriftProgramBench(DriftBench):
+class DriftProgramVenue(DriftVenue):
     """The real program."""
 
     missing: ClassVar[Mapping[Feature, str]] = {
-        **DriftBench.missing,
+        **DriftVenue.missing,
         Feature.HALT: "the binary's instructions cannot be taken out",
     }

@@ -12,7 +12,7 @@ import msgspec
 from tests.conformance import cases_closing, cases_reading, cases_reconciling, cases_refusals, cases_settling
 from tests.conformance.bench import Bench
 from tests.conformance.cases import CASES, Case
-from tests.conformance.conformance_drift import DriftBench, DriftProgramBench
+from tests.conformance.conformance_drift import DriftProgramVenue, DriftVenue
 
 __all__ = ["ALL_CASES", "BENCHES", "RECORD_VARIABLE", "Result", "recorded", "unavailable", "write_record"]
 
@@ -26,11 +26,12 @@ Result: TypeAlias = str
 
 
 def _program() -> Bench:
-    return DriftProgramBench(binary=Path(os.environ[BINARY_VARIABLE]))
+    binary = Path(os.environ[BINARY_VARIABLE])
+    return Bench(lambda cluster: DriftProgramVenue(cluster, binary=binary))
 
 
 BENCHES: Mapping[str, Callable[[], Bench]] = {
-    "drift": DriftBench,
+    "drift": lambda: Bench(DriftVenue),
     "drift_program": _program,
 }
 ALL_CASES: tuple[Case, ...] = tuple(
