@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Self, TypeAlias
 
 import msgspec
-from solders.pubkey import Pubkey
 
-from router.localnet.drift.codec import I64, U8, U16, U32, U64, U128, Key, Layout
-from router.localnet.mango.enums import NO_EXPIRY, NodeTag, OrderTree, Side
+from router.localnet.mango.enums import NodeTag, OrderTree, Side
+from router.localnet.mango.nodes import KEY_BITS, PEG_ZERO, InnerNode, LeafNode
 from router.localnet.mango.numbers import I64_MAX, U64_MAX, saturated_i64
 
 __all__ = [
@@ -23,10 +21,6 @@ __all__ = [
     "BookFull",
     "BookItem",
     "BookSide",
-    "InnerNode",
-    "LeafNode",
-    "node_key",
-    "pegged_price_data",
 ]
 
 MAX_NODES = 1024
@@ -34,110 +28,10 @@ _NODE_BYTES = 120
 _NODES_AT = 832
 _HEADER_AT = 304
 _BYTES = _NODES_AT + MAX_NODES * _NODE_BYTES
-_PEG_ZERO = 1 << 63
-_KEY_BITS = 128
 
 
 class BookFull(Exception):
     """No node is left."""
-
-
-def node_key(side: Side, price_data: int, seq_num: int) -> int:
-    """Return the key of an order: later orders of the same price go behind earlier ones."""
-    return price_data << 64 | (seq_num ^ U64_MAX if side is Side.BID else seq_num)
-
-
-def pegged_price_data(offset_lots: int) -> int:
-    """Return the price data of an order that follows the oracle at a distance."""
-    return offset_lots + _PEG_ZERO
-
-
-@dataclass(slots=True)
-class InnerNode(Layout):
-    """A fork: both children share the first `prefix_len` bits of `key`; the left one has a zero next."""
-
-    tag: U8
-    padding: Annotated[bytes, 3]
-    prefix_len: U32
-    key: U128
-    left: U32
-    right: U32
-    left_expiry: U64
-    right_expiry: U64
-    reserved: Annotated[bytes, 72]
-
-    @property
-    def expiry(self) -> int:
-        """When the first order below expires."""
-        return min(self.left_expiry, self.right_expiry)
-
-    def child(self, bit: int) -> int:
-        """Return the left (0) or right (1) child."""
-        return self.right if bit else self.left
-
-    def bit_of(self, key: int) -> int:
-        """Return on which side an order with that key would be."""
-        return key >> (_KEY_BITS - 1 - self.prefix_len) & 1
-
-    def set_child(self, bit: int, handle: int, expiry: int) -> None:
-        """Replace a child."""
-        if bit:
-            self.right, self.right_expiry = handle, expiry
-        else:
-            self.left, self.left_expiry = handle, expiry
-
-
-@dataclass(slots=True)
-class LeafNode(Layout):
-    """A resting order: quantity in base lots, `time_in_force` seconds after `timestamp` (0: for good)."""
-
-    tag: U8
-    owner_slot: U8
-    order_type: U8
-    padding: Annotated[bytes, 1]
-    time_in_force: U16
-    padding2: Annotated[bytes, 2]
-    key: U128
-    owner: Key
-    quantity: I64
-    timestamp: U64
-    peg_limit: I64
-    client_order_id: U64
-    reserved: Annotated[bytes, 32]
-
-    @classmethod
-    def of(
-        cls,
-        *,
-        key: int,
-        owner: Pubkey,
-        owner_slot: int,
-        quantity: int,
-        timestamp: int,
-        time_in_force: int = 0,
-        peg_limit: int = -1,
-        client_order_id: int = 0,
-    ) -> Self:
-        """Return the node of an order; the program marks each as a plain limit order."""
-        leaf = cls.zero()
-        leaf.tag, leaf.key, leaf.owner, leaf.owner_slot = NodeTag.LEAF, key, owner, owner_slot
-        leaf.quantity, leaf.timestamp, leaf.time_in_force = quantity, timestamp, time_in_force
-        leaf.peg_limit, leaf.client_order_id = peg_limit, client_order_id
-        return leaf
-
-    @property
-    def price_data(self) -> int:
-        """The upper half of the key."""
-        return self.key >> 64
-
-    @property
-    def expiry(self) -> int:
-        """When the order expires."""
-        return self.timestamp + self.time_in_force if self.time_in_force else NO_EXPIRY
-
-    def is_expired(self, now: int) -> bool:
-        """Tell whether the order may not trade any more."""
-        return self.time_in_force > 0 and now >= self.expiry
 
 
 class BookItem(msgspec.Struct, frozen=True):
@@ -154,7 +48,7 @@ class BookItem(msgspec.Struct, frozen=True):
     is_valid: bool
 
 
-type _Node = InnerNode | LeafNode
+_Node: TypeAlias = InnerNode | LeafNode
 
 
 class BookSide:
@@ -173,7 +67,7 @@ class BookSide:
     def empty(cls, side: Side) -> Self:
         """Return one without orders."""
         book = cls(bytes(_BYTES))
-        book._data[_HEADER_AT] = side  # noqa: SLF001 - its own
+        book._data[_HEADER_AT] = side
         return book
 
     @classmethod
@@ -269,10 +163,9 @@ class BookSide:
     def set_quantity(self, handle: int, quantity: int) -> None:
         """Change what is left of an order."""
         leaf = self._node(handle)
-        if not isinstance(leaf, LeafNode):
-            raise LookupError("the node holds no order")
-        leaf.quantity = quantity
-        self._store(handle, leaf)
+        if isinstance(leaf, LeafNode):
+            leaf.quantity = quantity
+            self._store(handle, leaf)
 
     def insert(self, tree: OrderTree, leaf: LeafNode) -> int:
         """Add an order; return its node number. One with the same key is replaced.
@@ -292,13 +185,13 @@ class BookSide:
                 self._store(handle, leaf)
                 self._expiry_changed(path, node.expiry, leaf.expiry)
                 return handle
-            shared = _KEY_BITS - (node.key ^ leaf.key).bit_length()
+            shared = KEY_BITS - (node.key ^ leaf.key).bit_length()
             if isinstance(node, InnerNode) and shared >= node.prefix_len:
                 bit = node.bit_of(leaf.key)
                 path.append((handle, bit))
                 handle = node.child(bit)
                 continue
-            return self._fork(tree, handle, node, leaf, shared, path)
+            return self._fork(tree, handle, leaf, path)
 
     def remove(self, tree: OrderTree, key: int) -> LeafNode | None:
         """Take an order out and return it; null when there is none with that key."""
@@ -319,10 +212,7 @@ class BookSide:
             self._free(handle)
             return node
         parent, bit = path.pop()
-        inner = self._node(parent)
-        if not isinstance(inner, InnerNode):
-            raise LookupError("the node holds no fork")
-        sibling = inner.child(1 - bit)
+        sibling = self._fork_at(parent).child(1 - bit)
         moved = self._node(sibling)
         self._free(sibling)
         self._store(parent, moved)
@@ -399,10 +289,9 @@ class BookSide:
             node = self._node(node.child(int(node.left_expiry > node.right_expiry)))
         return node
 
-    def _fork(
-        self, tree: OrderTree, handle: int, node: _Node, leaf: LeafNode, shared: int, path: list[tuple[int, int]]
-    ) -> int:
+    def _fork(self, tree: OrderTree, handle: int, leaf: LeafNode, path: list[tuple[int, int]]) -> int:
         """Put a fork where a node was, with that node and the new order below."""
+        node = self._node(handle)
         fresh = self._allocate(leaf)
         try:
             moved = self._allocate(node)
@@ -410,7 +299,8 @@ class BookSide:
             self._free(fresh)
             raise
         fork = InnerNode.zero()
-        fork.tag, fork.prefix_len, fork.key = NodeTag.INNER, shared, leaf.key
+        fork.tag, fork.key = NodeTag.INNER, leaf.key
+        fork.prefix_len = KEY_BITS - (node.key ^ leaf.key).bit_length()
         bit = fork.bit_of(leaf.key)
         fork.set_child(bit, fresh, leaf.expiry)
         fork.set_child(1 - bit, moved, node.expiry)
@@ -424,8 +314,8 @@ class BookSide:
     def _expiry_changed(self, path: list[tuple[int, int]], outdated: int, expiry: int) -> None:
         """Keep the forks above a changed node up with when the first order below them expires."""
         for handle, bit in reversed(path):
-            inner = self._node(handle)
-            if not isinstance(inner, InnerNode) or (inner.right_expiry if bit else inner.left_expiry) != outdated:
+            inner = self._fork_at(handle)
+            if (inner.right_expiry if bit else inner.left_expiry) != outdated:
                 return
             outdated = inner.expiry
             inner.set_child(bit, inner.child(bit), expiry)
@@ -440,6 +330,12 @@ class BookSide:
         if tag == NodeTag.LEAF:
             return LeafNode.decode(bytes(self._data[at : at + _NODE_BYTES]))
         raise LookupError(f"node {handle} is neither a fork nor an order")
+
+    def _fork_at(self, handle: int) -> InnerNode:
+        node = self._node(handle)
+        if isinstance(node, InnerNode):
+            return node
+        raise LookupError(f"node {handle} is no fork")
 
     def _store(self, handle: int, node: _Node) -> None:
         at = _NODES_AT + handle * _NODE_BYTES
@@ -489,7 +385,7 @@ class BookSide:
 
 
 def _pegged_price(leaf: LeafNode, oracle_price_lots: int) -> int:
-    return saturated_i64(oracle_price_lots + leaf.price_data - _PEG_ZERO)
+    return saturated_i64(oracle_price_lots + leaf.price_data - PEG_ZERO)
 
 
 def _is_representable(leaf: LeafNode, oracle_price_lots: int) -> bool:
