@@ -26,7 +26,18 @@ from providers.solana.idl import Idl
 from providers.solana.logs import printed_by
 from providers.solana.records import TransactionRecord
 
-__all__ = ["OrderEnd", "OrderFill", "OrderPlaced", "OrderTrail", "own_events", "to_fill", "trail_of"]
+__all__ = [
+    "OrderEnd",
+    "OrderFill",
+    "OrderPlaced",
+    "OrderTrail",
+    "fill_id",
+    "own_events",
+    "program_events",
+    "role_of",
+    "to_fill",
+    "trail_of",
+]
 
 
 class OrderPlaced(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +105,24 @@ def _payloads(logs: Iterable[str], program_id: Pubkey) -> Iterator[bytes]:
             continue  # a message, not an event
 
 
+def program_events(logs: Iterable[str], program_id: Pubkey) -> Iterator[tuple[str, dict[str, Value]]]:
+    """Yield the events that the program itself printed, with their names, in order; unknown ones are left out.
+
+    Raises:
+        BadAnswer: one of them cannot be read.
+    """
+    decoder = _decoder()
+    for payload in _payloads(logs, program_id):
+        name = decoder.name_of(payload)
+        if name is not None:
+            yield name, decoder.decode(payload)
+
+
+def fill_id(signature: str, record_id: int) -> str:
+    """Return what a fill is known by for ever: its transaction, and the market's own number of the fill."""
+    return f"{signature}:{record_id}"
+
+
 def _number(value: Value) -> int:
     if not isinstance(value, int):
         raise BadAnswer("an order record without its amounts")
@@ -113,7 +142,7 @@ def _placed(event: dict[str, Value], user: Pubkey) -> OrderPlaced | None:
     )
 
 
-def _role(event: dict[str, Value], user: Pubkey) -> str | None:
+def role_of(event: dict[str, Value], user: Pubkey) -> str | None:
     """Return as what the account stands in an action: the same account is never both sides of a fill."""
     if event["market_type"] != "Perp":
         return None
@@ -173,7 +202,7 @@ def own_events(logs: Iterable[str], program_id: Pubkey, user: Pubkey) -> OrderTr
                 placed.append(order)
         elif name == "OrderActionRecord":
             event = decoder.decode(payload)
-            role = _role(event, user)
+            role = role_of(event, user)
             if role is not None and event["action"] == "Fill":
                 fills.append(_fill(event, role))
             elif role is not None and event["action"] in _ACTION_ENDS:
@@ -192,7 +221,7 @@ def to_fill(fill: OrderFill, trail: OrderTrail) -> Fill:
     """Return a fill in the shared units. Its id is the transaction and the market's own number of the fill."""
     size, size_usd = Decimal(fill.base) / BASE_PRECISION, Decimal(fill.quote) / QUOTE_PRECISION
     return Fill(
-        venue_fill_id=f"{trail.signature}:{fill.record_id}",
+        venue_fill_id=fill_id(trail.signature, fill.record_id),
         price=size_usd / size,
         size=size,
         size_usd=size_usd,

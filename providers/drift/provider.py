@@ -29,6 +29,7 @@ from providers.base.types import (
     Ack,
     Capabilities,
     Capacity,
+    Holdings,
     Lifecycle,
     LockRef,
     Market,
@@ -41,6 +42,7 @@ from providers.base.types import (
     QuoteTerms,
     Side,
     Submission,
+    VenueHistory,
     VenuePosition,
 )
 from providers.drift import quote as quoting
@@ -60,6 +62,7 @@ from providers.drift.constants import AMM_RESERVE_PRECISION, BASE_PRECISION, PRI
 from providers.drift.curve import round_size
 from providers.drift.errors import classify, drift_refusal
 from providers.drift.halt import HaltWatch
+from providers.drift.history import AccountHistory
 from providers.drift.layouts import PerpPosition, User
 from providers.drift.makers import Maker, crossing_makers, party_accounts
 from providers.drift.margin import liquidation_price
@@ -102,6 +105,7 @@ class DriftProvider:
         # What was sent is settled with every node of the cluster, whatever the venue reads with.
         self._settler = Settler(cluster, VenueReader(cluster.all_nodes, config, owner, cluster.clock), config)
         self._account = DriftAccount(cluster, self._reader, config)
+        self._history = AccountHistory(cluster, self._reader, config)
         self._halt = HaltWatch(cluster, config, signer)
         self._classify = partial(classify, program_id=str(config.program_id))
         self._reserved: list[_Reserved] = []
@@ -171,16 +175,27 @@ class DriftProvider:
 
     async def positions(self) -> tuple[VenuePosition, ...]:
         """Return what the account holds, at `confirmed`; nothing where it is not set up."""
-        view = await self._reader.account()
-        if view.user is None:
-            return ()
-        listing = await self._reader.listing()
-        found: list[VenuePosition] = []
-        for position in view.user.perp_positions:
-            listed = listing.perps.get(position.market_index)
-            if position.base_asset_amount != 0 and listed is not None:
-                found.append(_position_of(view, position, listed.symbol))
-        return tuple(found)
+        return await self._positions_of(await self._reader.account())
+
+    async def holdings(self, min_slot: int = 0) -> Holdings:
+        """Return positions and resting orders as one read at or after `min_slot` shows them.
+
+        Raises:
+            LiveTradingOff: there is no account to ask about.
+            NodeBehind: no node has reached `min_slot`.
+        """
+        user_key = self._user_key
+        view = await self._reader.account(min_slot)
+        return Holdings(
+            provider=NAME,
+            slot=view.slot,
+            positions=await self._positions_of(view),
+            orders=await self._history.resting(view, user_key),
+        )
+
+    async def history(self, after: str | None, through_slot: int) -> VenueHistory:
+        """Return what changed the account's positions after a transaction (see `AccountHistory.read`)."""
+        return await self._history.read(self._user_key, after, through_slot)
 
     # --- orders -------------------------------------------------------------------------------------------------------
 
@@ -280,6 +295,10 @@ class DriftProvider:
         return await self._account.show(await self.positions())
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    async def _positions_of(self, view: AccountView) -> tuple[VenuePosition, ...]:
+        held = [] if view.user is None else [each for each in view.user.perp_positions if each.base_asset_amount]
+        return tuple([_position_of(view, each, await self._reader.symbol(each.market_index)) for each in held])
 
     def _trading_user(self, snapshot: Snapshot) -> User:
         if self._authority is None:

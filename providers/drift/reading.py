@@ -197,6 +197,20 @@ class VenueReader:
         )
         return self._listing
 
+    async def symbol(self, market_index: int) -> str:
+        """Return a perp market's canonical symbol.
+
+        Raises:
+            BadAnswer: the venue lists no market of that number.
+        """
+        listed = (await self.listing()).perps.get(market_index)
+        if listed is None:
+            # It may be younger than the listing.
+            listed = (await self.listing(fresh=True)).perps.get(market_index)
+        if listed is None:
+            raise BadAnswer(f"there is no perp market {market_index}")
+        return listed.symbol
+
     async def snapshot(self, symbol: str) -> Snapshot:
         """Return everything that an order in this market depends on.
 
@@ -230,10 +244,14 @@ class VenueReader:
             book=None if user is None else _book(listing, accounts, user, listed)[0],
         )
 
-    async def account(self) -> AccountView:
-        """Return the account with everything that its margin depends on."""
+    async def account(self, min_slot: int = 0) -> AccountView:
+        """Return the account with everything that its margin depends on, read at or after `min_slot`.
+
+        Raises:
+            NodeBehind: no node has reached `min_slot`.
+        """
         listing = await self.listing()
-        accounts, user = await self._account_read(listing, None)
+        accounts, user = await self._account_read(listing, None, min_slot)
         book, prices = (None, {}) if user is None else _book(listing, accounts, user, None)
         return AccountView(slot=accounts.slot, now=self._now(accounts), user=user, book=book, prices=prices)
 
@@ -272,9 +290,11 @@ class VenueReader:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    async def _account_read(self, listing: Listing, listed: ListedMarket | None) -> tuple[_Accounts, User | None]:
+    async def _account_read(
+        self, listing: Listing, listed: ListedMarket | None, min_slot: int = 0
+    ) -> tuple[_Accounts, User | None]:
         """Read the account and what it was last known to hold; once more when it holds something else by now."""
-        accounts, user = await self._read_held(listing, listed)
+        accounts, user = await self._read_held(listing, listed, min_slot)
         held = _held_by(user)
         if held[0] <= self._held[0] and held[1] <= self._held[1]:
             self._held = held
@@ -282,10 +302,13 @@ class VenueReader:
         self._held = held
         if not (held[0] <= listing.perps.keys() and held[1] <= listing.spots.keys()):
             listing = await self.listing(fresh=True)
-        return await self._read_held(listing, listed)
+        return await self._read_held(listing, listed, min_slot)
 
-    async def _read_held(self, listing: Listing, listed: ListedMarket | None) -> tuple[_Accounts, User | None]:
-        accounts = await self._read(self._keys(listing, listed, *self._held))
+    async def _read_held(
+        self, listing: Listing, listed: ListedMarket | None, min_slot: int
+    ) -> tuple[_Accounts, User | None]:
+        floor = max(self._pool.last_slot, min_slot)
+        accounts = await self._read(self._keys(listing, listed, *self._held), min_context_slot=floor)
         data = None if self.user_key is None else accounts.data(self.user_key)
         return accounts, None if data is None else read_user(data)
 
