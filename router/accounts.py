@@ -13,12 +13,13 @@ from typing import cast
 
 import msgspec
 
-from providers.base.clock import Clock, SystemClock, new_id
+from providers.base.clock import Clock, SystemClock
 from providers.base.errors import Phase, TimedOut
 from providers.base.protocol import AccountKeeper
 from providers.base.types import LockRef, Submission
 from providers.solana.cluster import SolanaCluster
 from router.ledger.records import SecondaryRecord, SecondaryState
+from router.ledger.secondaries import send_written_ahead
 from router.ledger.sqlite import SqliteLedger
 from router.service import build_cluster, build_provider, ledger_path
 from router.settings import Settings
@@ -97,23 +98,7 @@ async def _session(settings: Settings, provider: str) -> AsyncGenerator[_Session
 
 async def _carry_out(session: _Session, submission: Submission) -> None:
     """Write it down, send it, and wait for the proof of what became of it."""
-    now = session.clock.now()
-    secondary = SecondaryRecord(
-        secondary_id=new_id(session.clock, "sec"),
-        purpose=submission.purpose,
-        provider=submission.provider,
-        order_id=None,
-        attempt_id=None,
-        part=0,
-        generation=0,
-        state=SecondaryState.JOURNALED,
-        submission=submission,
-        created_at=now,
-        updated_at=now,
-    )
-    await session.ledger.add_secondary(secondary)
-    await session.cluster.sender.submit(submission)
-    await session.ledger.set_secondary(secondary.secondary_id, SecondaryState.SENT, session.clock.now())
+    secondary = await send_written_ahead(session.ledger, session.clock, submission, session.cluster.sender.submit)
     if not await _settle(session, secondary):
         raise TimedOut(f"{submission.handle} did not execute", phase=Phase.ANSWERED)
 

@@ -3,6 +3,9 @@
 Each class below has a stable `code`; its parent fixes the `error_class`, which decides whether the next provider is
 asked (DESIGN 8). `phase` is given where the error is raised: the same refusal may come before or after bytes left.
 
+A leaf with `blocks_close` is a state of the venue or of the account on it that refuses even a reduce-only close, and
+that passes without the order being changed: such a close is tried again until it fills or is cancelled.
+
 ProviderError
 ├── CapacityError               the venue cannot take this order now: next provider
 │   ├── OpenInterestCap         the market's open interest is at its limit
@@ -40,7 +43,8 @@ ProviderError
 │   ├── WorstPriceNotMet        no fill at the worst price or better
 │   └── AuctionExpired          the auction ended without a fill
 ├── InvalidOrder                wrong whatever the venue: answer at once
-│   └── InvalidSize             rounds to nothing, or is not a size
+│   ├── InvalidSize             rounds to nothing, or is not a size
+│   └── NothingLeft             nothing is left of what was to be closed
 ├── PolicyRefusal               our own rules: answer at once
 │   ├── LiveTradingOff          mainnet without the second switch
 │   └── SignerRefused           the signer would not sign
@@ -53,11 +57,12 @@ ProviderError
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import msgspec
 
 __all__ = [
+    "CLOSE_BLOCKING_CODES",
     "AccountMissing",
     "AuctionExpired",
     "BadAnswer",
@@ -84,6 +89,7 @@ __all__ = [
     "NodeBehind",
     "NotLanded",
     "NotListed",
+    "NothingLeft",
     "OpenInterestCap",
     "OracleStale",
     "OurBug",
@@ -168,6 +174,7 @@ class ProviderError(Exception):
 
     code: ClassVar[str] = "provider_error"
     error_class: ClassVar[ErrorClass] = ErrorClass.UNCLASSIFIED
+    blocks_close: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -212,12 +219,14 @@ class OpenInterestCap(CapacityError):
     """The market's open interest is at its limit."""
 
     code = "open_interest_cap"
+    blocks_close = True
 
 
 class CustodyLimit(CapacityError):
     """The venue's token custody is at its limit."""
 
     code = "custody_limit"
+    blocks_close = True
 
 
 class NoLiquidity(CapacityError):
@@ -236,24 +245,28 @@ class MarketPaused(CapacityError):
     """Fills or orders of the market, or the exchange, are paused."""
 
     code = "market_paused"
+    blocks_close = True
 
 
 class VenueHalted(CapacityError):
     """The program answers no instruction."""
 
     code = "halted"
+    blocks_close = True
 
 
 class VenueRetired(CapacityError):
     """The venue is closed for good."""
 
     code = "retired"
+    blocks_close = True
 
 
 class UnsupportedProgram(CapacityError):
     """The program is not one that this adapter knows."""
 
     code = "unsupported_program"
+    blocks_close = True
 
 
 class NotListed(CapacityError):
@@ -326,6 +339,7 @@ class OracleStale(ConnectionFailed):
     """The venue's price is too old to trade on."""
 
     code = "oracle_stale"
+    blocks_close = True
 
 
 class BreakerOpen(ConnectionFailed):
@@ -356,6 +370,7 @@ class InsufficientCollateral(CollateralError):
     """Free collateral is below the margin that is needed."""
 
     code = "insufficient_collateral"
+    blocks_close = True
 
 
 class VenueAccountError(ProviderError):
@@ -380,6 +395,7 @@ class BeingLiquidated(VenueAccountError):
     """The account is in liquidation."""
 
     code = "being_liquidated"
+    blocks_close = True
 
 
 class UserReduceOnly(VenueAccountError):
@@ -424,6 +440,12 @@ class InvalidSize(InvalidOrder):
     code = "invalid_size"
 
 
+class NothingLeft(InvalidOrder):
+    """Nothing is left of what was to be closed."""
+
+    code = "nothing_left"
+
+
 class PolicyRefusal(ProviderError):
     """Our own rules: answer at once."""
 
@@ -464,3 +486,12 @@ class UnknownCode(UnclassifiedError):
     """See the raw code."""
 
     code = "unknown_code"
+
+
+def _leaves(cls: type[ProviderError]) -> list[type[ProviderError]]:
+    below = cls.__subclasses__()
+    return [leaf for sub in below for leaf in _leaves(sub)] if below else [cls]
+
+
+CLOSE_BLOCKING_CODES: Final = frozenset(leaf.code for leaf in _leaves(ProviderError) if leaf.blocks_close)
+"""Codes of the leaves with `blocks_close`."""

@@ -9,7 +9,9 @@ The rules, in the order in which they are asked:
 2. while an attempt is unclear, nothing may be tried but a sibling under the same lock generation, a cancel of what
    rests, or a fence;
 3. when every attempt is dead, the next provider is asked if the last error class allows it and the deadline has not
-   passed; else the order ends.
+   passed; else the order ends;
+4. but a close that its venue refuses whatever the order (`router.engine.blocked`) is tried again, ever more slowly and
+   past its deadline, until it fills or the caller cancels it.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ import msgspec
 
 from providers.base.errors import ErrorClass, ErrorInfo
 from providers.base.types import Capabilities, OrderKind, Purpose
+from router.engine.blocked import attempt_expiry, standing_block
+from router.engine.patience import Patience
 from router.ledger.records import (
     AttemptRecord,
     AttemptState,
@@ -42,6 +46,7 @@ __all__ = [
     "Step",
     "Supersede",
     "Try",
+    "Wait",
     "next_step",
     "unresolved",
 ]
@@ -50,24 +55,6 @@ __all__ = [
 TRIES_PER_PROVIDER_MAX = 4
 # Every attempt is one CreateAccountWithSeed amount and one row; a chain that needs more is not getting anywhere.
 ATTEMPTS_PER_ORDER_MAX = 32
-
-
-class Patience(msgspec.Struct, frozen=True, kw_only=True):
-    """How long an attempt may stay unclear.
-
-    Attributes:
-        unproven: without proof, before a sibling goes to the next provider (or a fence, where there is none).
-        resting: of an order that rests without a fill, before it is cancelled in favour of the next provider.
-        fence: before another fence is sent (the first may have been lost).
-        cancel: before another cancel is sent.
-        retry: before a provider that was passed or dead is asked again.
-    """
-
-    unproven: timedelta
-    resting: timedelta
-    fence: timedelta
-    cancel: timedelta
-    retry: timedelta = timedelta(seconds=1)
 
 
 class PlanContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +91,12 @@ class Settle(msgspec.Struct, frozen=True):
     rebroadcast: bool
 
 
+class Wait(msgspec.Struct, frozen=True):
+    """Do nothing until then: the venue refuses this close for now."""
+
+    until: datetime
+
+
 class Fence(msgspec.Struct, frozen=True):
     """Take the lock generation ourselves, so that no unclear attempt of it can execute any more."""
 
@@ -130,7 +123,7 @@ class Finish(msgspec.Struct, frozen=True):
     error: ErrorInfo | None = None
 
 
-Step = FixTerms | Try | Settle | Fence | CancelResting | Supersede | Finish
+Step = FixTerms | Try | Settle | Wait | Fence | CancelResting | Supersede | Finish
 
 
 def unresolved(view: OrderView) -> tuple[AttemptRecord, ...]:
@@ -144,15 +137,31 @@ def next_step(view: OrderView, context: PlanContext) -> Step:
     filled = [a for a in view.attempts if a.state in {AttemptState.FILLED, AttemptState.PARTIALLY_FILLED}]
     if filled:
         return _after_fill(filled[-1], unclear)
-    ending = view.order.cancel_requested_at is not None or context.now >= view.order.deadline
+    cancelled = view.order.cancel_requested_at is not None
+    ending = cancelled or context.now >= _latest_expiry(view, unclear, context.patience)
     if unclear:
         return _while_unclear(view, unclear, context, ending=ending)
+    block = None if cancelled else standing_block(view, context.patience)
+    if block is not None and _configured(view.order, context):
+        return _try_again(view, context) if context.now >= block.next_try_at else Wait(block.next_try_at)
     if ending:
         return _give_up(view)
     last = view.attempts[-1] if view.attempts else None
     if last is not None and last.error is not None and not last.error.error_class.allows_next_provider:
         return Finish(OrderStatus.FAILED, last.error)
     return _ask_next(view, context)
+
+
+def _latest_expiry(view: OrderView, unclear: tuple[AttemptRecord, ...], patience: Patience) -> datetime:
+    """Return the order's deadline, or that of a later try of a blocked close."""
+    expiries = [attempt_expiry(view, patience, attempt.started_at) for attempt in unclear]
+    return max(expiries, default=view.order.deadline)
+
+
+def _try_again(view: OrderView, context: PlanContext) -> Step:
+    """Ask a blocked close's venue again: it is the only one that can close what it holds."""
+    provider = _configured(view.order, context)[0]
+    return FixTerms(provider) if view.order.size is None else Try(provider, view.generation)
 
 
 def _ask_next(view: OrderView, context: PlanContext) -> Step:

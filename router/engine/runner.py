@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Iterable
+from datetime import datetime
+from functools import partial
 
 from providers.base.clock import new_id
 from providers.base.errors import (
     ErrorInfo,
     FeePayerShort,
+    InvalidSize,
     LockHeld,
+    NothingLeft,
     Phase,
     ProviderError,
     RequestRejected,
@@ -29,6 +33,8 @@ from providers.base.types import (
     QuoteTerms,
     Submission,
 )
+from router.engine.blocked import attempt_expiry, same_refusal, standing_block
+from router.engine.closing import room_to_close
 from router.engine.context import EngineContext
 from router.engine.holdings import opposite_holding
 from router.engine.plan import (
@@ -41,6 +47,7 @@ from router.engine.plan import (
     Step,
     Supersede,
     Try,
+    Wait,
     next_step,
     unresolved,
 )
@@ -53,9 +60,8 @@ from router.ledger.records import (
     OrderRecord,
     OrderStatus,
     OrderView,
-    SecondaryRecord,
-    SecondaryState,
 )
+from router.ledger.secondaries import send_written_ahead
 
 __all__ = ["OrderRunner"]
 
@@ -80,6 +86,7 @@ class OrderRunner:
         self._recovered = frozenset(recovered)
         self._last_sent: dict[str, float] = {}
         self._settlement = Settlement(context)
+        self._told_block: str | None = None
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
 
@@ -148,6 +155,9 @@ class OrderRunner:
                 await self._settlement.poll(self.order_id, attempts)
                 if rebroadcast:
                     await self._rebroadcast()
+            case Wait(until):
+                self._tell_block(view)
+                await self._pause((until - self._clock.now()).total_seconds())
             case Fence(generation):
                 await self._guarded(self._fence(view, generation), "fence_failed")
                 await self._settlement.poll(self.order_id, unresolved(view))
@@ -207,6 +217,8 @@ class OrderRunner:
     async def _try(self, view: OrderView, name: str, generation: int) -> None:
         """Prepare, journal, send: in this order, so that what a node may have is always on record."""
         provider = self._context.providers[name]
+        if view.order.kind is OrderKind.CLOSE and not await self._has_room(view):
+            return
         if view.order.status is OrderStatus.UNKNOWN and not unresolved(view):
             await self._ledger.finish_order(self.order_id, OrderStatus.PENDING, self._clock.now())
         try:
@@ -231,18 +243,50 @@ class OrderRunner:
             self._note_failover(view, name)
             await self._send(provider, attempt)
 
+    async def _has_room(self, view: OrderView) -> bool:
+        """Whether a close has anything left to reduce; ends the order when that is gone for good."""
+        room = room_to_close(self._ledger, view)
+        if room.size > 0:
+            return True
+        if room.held_up:
+            await self._pause()
+        else:
+            error = NothingLeft("its lots were closed from outside, or by another close").info()
+            await self._finish(view, OrderStatus.FAILED, error)
+        return False
+
     async def _journal(self, view: OrderView, provider: Provider, attempt: AttemptRecord) -> bool:
         """Make the attempt durable, unless something has come in between; say whether it may be sent."""
         began = self._clock.monotonic()
         async with self._context.market_lock(provider.name, view.order.market):
             # Asked again under the lock: another order may have been journaled while this one was prepared.
             self._refuse_netting(view.order, provider)
-            if self._clock.now() >= view.order.deadline or self.view().order.cancel_requested_at is not None:
+            now_view = self.view()
+            if self._clock.now() >= self._expiry(view, attempt) or now_view.order.cancel_requested_at is not None:
                 # Too late to begin: the signed bytes are dropped, unjournaled and unsent.
+                return False
+            closes = view.order.kind is OrderKind.CLOSE
+            if closes and submission_of(attempt).size > room_to_close(self._ledger, now_view).size:
+                # The lots were reduced meanwhile: what was signed would eat into others. Built anew, smaller.
                 return False
             await self._ledger.add_attempt(attempt)
         self._context.observer.stage("journal", provider.name, self._clock.monotonic() - began)
         return True
+
+    def _expiry(self, view: OrderView, attempt: AttemptRecord) -> datetime:
+        return attempt_expiry(view, self._context.settings.patience, attempt.started_at)
+
+    def _tell_block(self, view: OrderView) -> None:
+        """Raise an alert the first time, and when the cause changes."""
+        block = standing_block(view, self._context.settings.patience)
+        if block is None or block.cause.code == self._told_block:
+            return
+        self._told_block = block.cause.code
+        log.error(
+            "close_blocked",
+            extra={"order_id": self.order_id, "code": block.cause.code, "raw_code": block.cause.raw_code},
+        )
+        self._context.observer.alert("close_blocked")
 
     def _refuse_netting(self, order: OrderRecord, provider: Provider) -> None:
         if order.kind is OrderKind.OPEN and provider.capabilities.netting:
@@ -277,14 +321,17 @@ class OrderRunner:
             kind=order.kind,
             market=order.market,
             side=order.side,
-            size=order.size,
+            size=order.size if order.kind is OrderKind.OPEN else room_to_close(self._ledger, view).size,
             leverage=order.leverage,
             worst_price=order.worst_price,
-            expires_at=order.deadline,
+            expires_at=attempt_expiry(view, self._context.settings.patience, now),
             lock=lock_ref(view, generation) if locked and provider.capabilities.order_lock else None,
         )
         prepare = provider.prepare_open if order.kind is OrderKind.OPEN else provider.prepare_close
         submission = await prepare(terms)
+        if submission.size <= 0:
+            # A venue may read a size of nothing as all of it.
+            raise InvalidSize(f"{terms.size:f} rounds to nothing on {provider.name}")
         self._context.observer.stage("prepare", provider.name, self._clock.monotonic() - began)
         return AttemptRecord(
             attempt_id=terms.attempt_id,
@@ -382,23 +429,15 @@ class OrderRunner:
     async def _send_secondary(
         self, sender: Provider | OrderLock, submission: Submission, attempt_id: str | None, generation: int
     ) -> None:
-        now = self._clock.now()
-        secondary = SecondaryRecord(
-            secondary_id=new_id(self._clock, "sec"),
-            purpose=submission.purpose,
-            provider=submission.provider,
+        await send_written_ahead(
+            self._ledger,
+            self._clock,
+            submission,
+            partial(self._submit, sender),
             order_id=self.order_id,
             attempt_id=attempt_id,
-            part=0,
             generation=generation,
-            state=SecondaryState.JOURNALED,
-            submission=submission,
-            created_at=now,
-            updated_at=now,
         )
-        await self._ledger.add_secondary(secondary)
-        await self._submit(sender, submission)
-        await self._ledger.set_secondary(secondary.secondary_id, SecondaryState.SENT, self._clock.now())
 
     async def _supersede(self, siblings: tuple[AttemptRecord, ...], holder: AttemptRecord) -> None:
         handle = submission_of(holder).handle
@@ -417,9 +456,10 @@ class OrderRunner:
         self._context.observer.order_ended(view.order.kind, status)
         log.info("order_ended", extra={"order_id": self.order_id, "status": status.value})
 
-    async def _pause(self) -> None:
-        """Wait one settle interval, or until somebody nudges."""
-        sleeper = asyncio.ensure_future(self._clock.sleep(self._context.settings.settle_interval_s))
+    async def _pause(self, seconds: float | None = None) -> None:
+        """Wait one settle interval (or as long as is said), or until somebody nudges."""
+        seconds = self._context.settings.settle_interval_s if seconds is None else max(seconds, 0.0)
+        sleeper = asyncio.ensure_future(self._clock.sleep(seconds))
         waker = asyncio.ensure_future(self._wake.wait())
         try:
             await asyncio.wait({sleeper, waker}, return_when=asyncio.FIRST_COMPLETED)
@@ -431,6 +471,11 @@ class OrderRunner:
     async def _refuse(self, view: OrderView, provider: str, error: ErrorInfo) -> None:
         """Write down that a provider was passed, and why. Nothing was sent."""
         now = self._clock.now()
+        repeated = same_refusal(view, provider, error)
+        if repeated is not None:
+            await self._ledger.repeat_refusal(repeated.attempt_id, error, now)
+            log.info("close_still_blocked", extra={"order_id": self.order_id, "code": error.code})
+            return
         attempt = AttemptRecord(
             attempt_id=new_id(self._clock, "att"),
             order_id=self.order_id,

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 
-from providers.base.clock import new_id
 from providers.base.errors import ProviderError
 from router.engine.context import EngineContext
 from router.engine.plan import unresolved
@@ -17,9 +16,9 @@ from router.ledger.records import (
     AttemptRecord,
     AttemptState,
     OrderView,
-    SecondaryRecord,
     SecondaryState,
 )
+from router.ledger.secondaries import send_written_ahead
 
 __all__ = ["Watch"]
 
@@ -167,23 +166,7 @@ class Watch:
         order_ids = [view.order.order_id for view in views]
         submission = await lock.prepare_reclaim([ref for view in views for ref in lock_refs(view)])
         if submission is not None:
-            now = clock.now()
-            secondary = SecondaryRecord(
-                secondary_id=new_id(clock, "sec"),
-                purpose=submission.purpose,
-                provider=submission.provider,
-                order_id=None,
-                attempt_id=None,
-                part=0,
-                generation=0,
-                state=SecondaryState.JOURNALED,
-                submission=submission,
-                created_at=now,
-                updated_at=now,
-            )
-            await ledger.add_secondary(secondary)
-            await lock.submit(submission)
-            await ledger.set_secondary(secondary.secondary_id, SecondaryState.SENT, clock.now())
+            await send_written_ahead(ledger, clock, submission, lock.submit)
             # Marked only in a later round, when nothing is left to reclaim: the transfer may yet not land.
             log.info("locks_reclaiming", extra={"orders": len(order_ids), "signature": submission.handle})
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from datetime import datetime
 
+from providers.base.errors import ErrorInfo
 from providers.base.types import Ack, OrderKind
 from router.ledger import audit, queries
 from router.ledger.codec import pack, time_text
@@ -13,7 +14,15 @@ from router.ledger.protocol import LedgerError
 from router.ledger.records import AttemptRecord, AttemptState, OrderRecord, SecondaryRecord, SecondaryState
 from router.ledger.transitions import check_transition
 
-__all__ = ["add", "add_secondary", "close_domain", "record_ack", "required_attempt", "set_secondary"]
+__all__ = [
+    "add",
+    "add_secondary",
+    "close_domain",
+    "record_ack",
+    "repeat_refusal",
+    "required_attempt",
+    "set_secondary",
+]
 
 _FILLED = {AttemptState.FILLED, AttemptState.PARTIALLY_FILLED}
 
@@ -207,6 +216,17 @@ def record_ack(connection: sqlite3.Connection, attempt_id: str, ack: Ack, at: da
         accepted=ack.accepted,
         refused=len(ack.errors),
         not_sent=ack.not_sent,
+    )
+
+
+def repeat_refusal(connection: sqlite3.Connection, attempt_id: str, error: ErrorInfo, at: datetime) -> None:
+    """Write a refusal that came again into the row of the first: a close may be blocked for weeks."""
+    attempt = required_attempt(connection, attempt_id)
+    if attempt.state is not AttemptState.REFUSED or attempt.error is None or attempt.error.code != error.code:
+        raise LedgerError(f"{attempt_id} was not refused with {error.code}: it cannot be repeated")
+    connection.execute(
+        "UPDATE attempts SET error = ?, updated_at = ? WHERE attempt_id = ?",
+        (pack(error), time_text(at), attempt_id),
     )
 
 

@@ -10,20 +10,37 @@ from typing import Protocol
 import msgspec
 
 from providers.base.errors import ErrorInfo
-from providers.base.types import Ack, Outcome, Side
+from providers.base.types import Ack, Outcome, Side, VenueEvent
 from router.ledger.records import (
     AttemptRecord,
+    Finding,
+    FindingKind,
+    FindingRecord,
+    FindingStatus,
+    ForeignPart,
     NewOrder,
     OrderRecord,
     OrderStatus,
     OrderView,
+    OutsideBooked,
     PositionRecord,
     PositionStatus,
     SecondaryRecord,
     SecondaryState,
+    Watermark,
 )
 
-__all__ = ["BadCursor", "Created", "KeyReused", "Ledger", "LedgerError", "OverReserved", "WrongCluster"]
+__all__ = [
+    "BadCursor",
+    "Created",
+    "FindingUnknown",
+    "KeyReused",
+    "Ledger",
+    "LedgerError",
+    "NothingForeign",
+    "OverReserved",
+    "WrongCluster",
+]
 
 
 class LedgerError(Exception):
@@ -55,6 +72,23 @@ class WrongCluster(LedgerError):
 
 class BadCursor(LedgerError):
     """A page was asked for with a cursor that no page gave out."""
+
+
+class FindingUnknown(LedgerError):
+    """No finding has that id."""
+
+    def __init__(self, finding_id: str) -> None:
+        super().__init__(f"there is no finding {finding_id}")
+        self.finding_id = finding_id
+
+
+class NothingForeign(LedgerError):
+    """Nothing is held in the market beside the router's own lots."""
+
+    def __init__(self, provider: str, market: str) -> None:
+        super().__init__(f"nothing foreign is held in {market} on {provider}")
+        self.provider = provider
+        self.market = market
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -96,6 +130,14 @@ class Ledger(Protocol):
 
         Raises:
             LedgerError: another generation of the same part is open, or the number is taken.
+        """
+        ...
+
+    async def repeat_refusal(self, attempt_id: str, error: ErrorInfo, at: datetime) -> None:
+        """Note that a provider refuses again what it refused before, without another row or event.
+
+        Raises:
+            LedgerError: the attempt is not `refused`, or was for another reason.
         """
         ...
 
@@ -211,6 +253,109 @@ class Ledger(Protocol):
         status: PositionStatus | None = None,
     ) -> tuple[tuple[PositionRecord, ...], str | None]:
         """Return a page of lots, oldest first, and the cursor of the next page."""
+        ...
+
+    # -- reconciliation ------------------------------------------------------------------------------------------
+
+    async def find(self, finding: Finding, at: datetime) -> FindingRecord | None:
+        """Store what was found; return it where it is new, and null where it stands already."""
+        ...
+
+    async def resolve_finding(self, finding_id: str, reason: str, at: datetime) -> bool:
+        """Note that what was found is gone; return whether it had not been so before. Raise `FindingUnknown`."""
+        ...
+
+    async def acknowledge_finding(self, finding_id: str, reason: str, caller: str, at: datetime) -> FindingRecord:
+        """Note that a person has seen it and why it may stand, and return it as it is. Raise `FindingUnknown`."""
+        ...
+
+    def findings(
+        self,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        kind: FindingKind | None = None,
+        provider: str | None = None,
+        status: FindingStatus | None = None,
+    ) -> tuple[tuple[FindingRecord, ...], str | None]:
+        """Return a page of findings, newest first, and the cursor of the next page."""
+        ...
+
+    def standing_findings(self) -> tuple[FindingRecord, ...]:
+        """Return every finding that is not resolved, oldest first."""
+        ...
+
+    async def book_outside(self, provider: str, event: VenueEvent, at: datetime) -> OutsideBooked:
+        """Book a change of the holding that no attempt made, once by (provider, venue fill id).
+
+        It takes the foreign part first, then the oldest lot (realising PnL); what is left of it makes or grows the
+        foreign part. A fill that an attempt has booked changes nothing. Should it turn out to be an attempt's later,
+        `record_outcome` takes the outside booking back.
+        """
+        ...
+
+    async def set_foreign_part(
+        self,
+        provider: str,
+        market: str,
+        signed_size: Decimal,
+        entry_price: Decimal | None,
+        at: datetime,
+        *,
+        because: str,
+    ) -> None:
+        """Write what the account holds beside the lots, negative for a short; zero takes it away."""
+        ...
+
+    async def adopt(
+        self, provider: str, market: str, *, entry_price: Decimal | None, caller: str, at: datetime
+    ) -> PositionRecord:
+        """Make a lot of the foreign part; `entry_price` serves where no fill shows one.
+
+        Raises:
+            NothingForeign: there is no foreign part.
+            LedgerError: nothing tells at what price it was entered.
+        """
+        ...
+
+    def foreign_part(self, provider: str, market: str) -> ForeignPart | None:
+        """Return what is held in a market beside the lots; null when nothing is."""
+        ...
+
+    def foreign_parts(self, provider: str) -> tuple[ForeignPart, ...]:
+        """Return the foreign parts on a provider, by market."""
+        ...
+
+    def lot_sizes(self, provider: str) -> dict[str, Decimal]:
+        """Return the sum of the open lots of each market, negative for shorts."""
+        ...
+
+    def booked_slots(self, provider: str) -> dict[str, int]:
+        """Return the newest slot of a booked fill, ours or not, by market."""
+        ...
+
+    def busy_markets(self, provider: str) -> frozenset[str]:
+        """Return the markets in which an attempt at the provider may still change something."""
+        ...
+
+    def is_booked(self, provider: str, venue_fill_id: str) -> bool:
+        """Whether a fill counts already, as an attempt's or as an outside one."""
+        ...
+
+    def attempt_of_handle(self, handle: str) -> tuple[str, str] | None:
+        """Return order id and attempt id of the attempt that has a signature; null where none has."""
+        ...
+
+    def knows_handle(self, handle: str) -> bool:
+        """Whether a signature or client order id belongs to an attempt or secondary transaction of this ledger."""
+        ...
+
+    def watermark(self, name: str) -> Watermark | None:
+        """Return how far a history was read; null before the first reading."""
+        ...
+
+    async def set_watermark(self, name: str, mark: Watermark, at: datetime) -> None:
+        """Note how far a history was read: after everything that it showed is durable."""
         ...
 
     async def healthy(self) -> bool:

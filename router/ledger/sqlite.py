@@ -14,22 +14,29 @@ from typing import Literal
 
 from providers.base.clock import Clock, new_id
 from providers.base.errors import ErrorInfo
-from providers.base.types import Ack, Outcome, Side
-from router.ledger import attempts, audit, orders, outcomes, queries
+from providers.base.types import Ack, Outcome, Side, VenueEvent
+from router.ledger import attempts, audit, findings, orders, outcomes, outside, queries
 from router.ledger.audit import AuditEvent
 from router.ledger.codec import time_text
 from router.ledger.guard import FileGuard
 from router.ledger.protocol import Created, LedgerError
 from router.ledger.records import (
     AttemptRecord,
+    Finding,
+    FindingKind,
+    FindingRecord,
+    FindingStatus,
+    ForeignPart,
     NewOrder,
     OrderRecord,
     OrderStatus,
     OrderView,
+    OutsideBooked,
     PositionRecord,
     PositionStatus,
     SecondaryRecord,
     SecondaryState,
+    Watermark,
 )
 from router.ledger.schema import migrate
 from router.ledger.writer import InlineWriter, ThreadWriter, Writer
@@ -133,6 +140,10 @@ class SqliteLedger:
     async def add_attempt(self, attempt: AttemptRecord) -> None:
         """Store a new attempt before anything of it is sent."""
         await self._writer.run(lambda connection: attempts.add(connection, attempt))
+
+    async def repeat_refusal(self, attempt_id: str, error: ErrorInfo, at: datetime) -> None:
+        """Note that a provider refuses again what it refused before."""
+        await self._writer.run(lambda connection: attempts.repeat_refusal(connection, attempt_id, error, at))
 
     async def record_ack(self, attempt_id: str, ack: Ack, at: datetime) -> None:
         """Store the answer of the first hand-over."""
@@ -264,6 +275,122 @@ class SqliteLedger:
         """Whether a signature or client order id belongs to an attempt or secondary transaction of this ledger."""
         with self._snapshot() as connection:
             return queries.known_handle(connection, handle)
+
+    # -- reconciliation ------------------------------------------------------------------------------------------
+
+    async def find(self, finding: Finding, at: datetime) -> FindingRecord | None:
+        """Store what was found; return it where it is new."""
+        return await self._writer.run(lambda connection: findings.find(connection, finding, at))
+
+    async def resolve_finding(self, finding_id: str, reason: str, at: datetime) -> bool:
+        """Note that what was found is gone."""
+        return await self._writer.run(lambda connection: findings.resolve(connection, finding_id, reason, at))
+
+    async def acknowledge_finding(self, finding_id: str, reason: str, caller: str, at: datetime) -> FindingRecord:
+        """Note that a person has seen it and why it may stand."""
+        return await self._writer.run(
+            lambda connection: findings.acknowledge(connection, finding_id, reason, caller, at)
+        )
+
+    def findings(
+        self,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        kind: FindingKind | None = None,
+        provider: str | None = None,
+        status: FindingStatus | None = None,
+    ) -> tuple[tuple[FindingRecord, ...], str | None]:
+        """Return a page of findings, newest first; at most `queries.PAGE_MAX`."""
+        with self._snapshot() as connection:
+            return queries.page_of_findings(
+                connection, limit=limit, cursor=cursor, kind=kind, provider=provider, status=status
+            )
+
+    def standing_findings(self) -> tuple[FindingRecord, ...]:
+        """Return every finding that is not resolved, oldest first."""
+        with self._snapshot() as connection:
+            return findings.standing(connection)
+
+    async def book_outside(self, provider: str, event: VenueEvent, at: datetime) -> OutsideBooked:
+        """Book a change of the holding that no attempt made, once."""
+        return await self._writer.run(lambda connection: outside.book(connection, provider, event, at))
+
+    async def set_foreign_part(
+        self,
+        provider: str,
+        market: str,
+        signed_size: Decimal,
+        entry_price: Decimal | None,
+        at: datetime,
+        *,
+        because: str,
+    ) -> None:
+        """Write what the account holds beside the lots."""
+        await self._writer.run(
+            lambda connection: outside.set_foreign_part(
+                connection, provider, market, signed_size, entry_price, at, because=because
+            )
+        )
+
+    async def adopt(
+        self, provider: str, market: str, *, entry_price: Decimal | None, caller: str, at: datetime
+    ) -> PositionRecord:
+        """Make a lot of the foreign part."""
+        new = new_id(self._clock, "pos")
+        position_id = await self._writer.run(
+            lambda connection: outside.adopt(
+                connection, provider, market, entry_price=entry_price, caller=caller, position_id=new, at=at
+            )
+        )
+        position = self.position(position_id)
+        if position is None:
+            raise LedgerError(f"{position_id} was adopted and is not there")
+        return position
+
+    def foreign_part(self, provider: str, market: str) -> ForeignPart | None:
+        """Return what is held in a market beside the lots."""
+        with self._snapshot() as connection:
+            return outside.foreign_part(connection, provider, market)
+
+    def foreign_parts(self, provider: str) -> tuple[ForeignPart, ...]:
+        """Return the foreign parts on a provider."""
+        with self._snapshot() as connection:
+            return outside.foreign_parts(connection, provider)
+
+    def lot_sizes(self, provider: str) -> dict[str, Decimal]:
+        """Return the sum of the open lots of each market, negative for shorts."""
+        with self._snapshot() as connection:
+            return outside.lot_sizes(connection, provider)
+
+    def booked_slots(self, provider: str) -> dict[str, int]:
+        """Return the newest slot of a booked fill by market."""
+        with self._snapshot() as connection:
+            return outside.booked_slots(connection, provider)
+
+    def busy_markets(self, provider: str) -> frozenset[str]:
+        """Return the markets in which an attempt at the provider may still change something."""
+        with self._snapshot() as connection:
+            return outside.busy_markets(connection, provider)
+
+    def is_booked(self, provider: str, venue_fill_id: str) -> bool:
+        """Whether a fill counts already."""
+        with self._snapshot() as connection:
+            return outside.is_booked(connection, provider, venue_fill_id)
+
+    def attempt_of_handle(self, handle: str) -> tuple[str, str] | None:
+        """Return order id and attempt id of the attempt that has a signature."""
+        with self._snapshot() as connection:
+            return outside.attempt_of_handle(connection, handle)
+
+    def watermark(self, name: str) -> Watermark | None:
+        """Return how far a history was read."""
+        with self._snapshot() as connection:
+            return outside.watermark(connection, name)
+
+    async def set_watermark(self, name: str, mark: Watermark, at: datetime) -> None:
+        """Note how far a history was read."""
+        await self._writer.run(lambda connection: outside.set_watermark(connection, name, mark, at))
 
     async def healthy(self) -> bool:
         """Write, commit and say whether that worked."""

@@ -71,7 +71,16 @@ def test_every_name_is_exported() -> None:
     """What the module defines is what it offers."""
     names = {cls.__name__ for cls in subclasses(ProviderError)} | {"ProviderError", "ErrorClass", "ErrorInfo", "Phase"}
 
-    assert set(errors.__all__) == names
+    assert set(errors.__all__) == names | {"CLOSE_BLOCKING_CODES"}
+
+
+def test_what_blocks_a_close_passes_by_itself_or_by_a_deposit() -> None:
+    """Only leaves are marked, and none whose class says that the order itself is wrong."""
+    marked = [cls for cls in subclasses(ProviderError) if cls.blocks_close]
+
+    assert {cls.code for cls in marked} == errors.CLOSE_BLOCKING_CODES
+    assert all(cls in leaves() and cls.error_class.allows_next_provider for cls in marked)
+    assert not {"invalid_size", "worst_price_not_met", "not_landed", "below_minimum"} & errors.CLOSE_BLOCKING_CODES
 
 
 def test_an_error_becomes_a_record() -> None:
