@@ -81,19 +81,22 @@ MANGO_ERRORS: Final[Mapping[int, Refusal]] = _table(
         UserReduceOnly: "6038 AccountIsFrozen",
         # The account changed under us: read again.
         NodeBehind: "6071 InvalidSequenceNumber",
-        # A general assertion, and arithmetic: neither tells what a caller could do about it.
-        UnknownCode: "6000 SomeError 6002 MathError",
+        # The account's own order rests in the way: the book has nothing for this account at that price.
+        NoLiquidity: "6048 WouldSelfTrade",
+        # A general assertion, and arithmetic: neither tells what a caller could do about it. And an account that was
+        # not passed, or another than the venue wants by now: something changed after it was read, by another's hand.
+        UnknownCode: "6000 SomeError 6002 MathError 6003 UnexpectedOracle 6017 InvalidBank 6047 InvalidHealthAccountCount",
         # Wrong arguments, wrong accounts, and everything that only instructions answer that this adapter never sends.
         RequestRejected: """
-            6001 NotImplementedError 6003 UnexpectedOracle 6004 UnknownOracleType 6005 InvalidFlashLoanTargetCpiProgram
+            6001 NotImplementedError 6004 UnknownOracleType 6005 InvalidFlashLoanTargetCpiProgram
             6008 HealthMustBeNegative 6010 IsNotBankrupt 6012 NoFreeSerum3OpenOrdersIndex
-            6014 Serum3OpenOrdersExistAlready 6017 InvalidBank 6018 ProfitabilityMismatch 6019 CannotSettleWithSelf
+            6014 Serum3OpenOrdersExistAlready 6018 ProfitabilityMismatch 6019 CannotSettleWithSelf
             6020 PerpPositionDoesNotExist 6021 MaxSettleAmountMustBeGreaterThanZero 6022 HasOpenPerpOrders
             6025 SettlementAmountMustBePositive 6028 TokenPositionDoesNotExist 6033 PerpHasBaseLots
             6034 HasOpenOrUnsettledSerum3Orders 6035 HasLiquidatableTokenPosition 6036 HasLiquidatablePerpBasePosition
             6037 HasLiquidatablePositivePerpPnl 6039 InitAssetWeightCantBeNegative 6040 HasOpenPerpTakerFills
             6043 NoLiquidatablePerpBasePosition 6044 PerpOrderIdNotFound 6045 HealthRegionBadInnerInstruction
-            6047 InvalidHealthAccountCount 6048 WouldSelfTrade 6049 TokenConditionalSwapPriceNotInRange
+            6049 TokenConditionalSwapPriceNotInRange
             6050 TokenConditionalSwapExpired 6051 TokenConditionalSwapNotStarted
             6052 TokenConditionalSwapAlreadyStarted 6053 TokenConditionalSwapNotSet
             6054 TokenConditionalSwapMinBuyTokenNotReached 6055 TokenConditionalSwapCantPayIncentive
