@@ -299,6 +299,7 @@ def position_document(answer: PositionAnswer) -> PositionDocument:
         entry_price=plain(position.entry_price),
         leverage=plain(position.leverage),
         opened_by_order=position.opened_by_order,
+        adopted=position.opened_by_order is None,
         mark_price=_plain(answer.mark_price),
         unrealized_pnl_usd=_plain(answer.unrealized_pnl_usd),
         liquidation_price=_plain(answer.liquidation_price),

@@ -278,7 +278,7 @@ class OrderAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class PositionDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A position of the router's, tied to its provider for life.
 
-    `size_usd` is at the mark, or at entry where the mark is not known.
+    `size_usd` is at the mark, or at entry where the mark is not known. An adopted one was opened by no order.
     """
 
     position_id: str
@@ -289,7 +289,8 @@ class PositionDocument(msgspec.Struct, frozen=True, kw_only=True):
     size_usd: Amount
     entry_price: Amount
     leverage: Amount
-    opened_by_order: str
+    opened_by_order: str | None
+    adopted: bool
     mark_price: Amount | None
     unrealized_pnl_usd: Amount | None
     liquidation_price: Amount | None

@@ -15,6 +15,7 @@ import msgspec
 from providers.base.types import Fill, Outcome, OutcomeState, Side
 
 __all__ = [
+    "EXACT",
     "Allocation",
     "Changes",
     "Entry",
@@ -25,10 +26,11 @@ __all__ = [
     "changes",
     "fold",
     "proves_absence",
+    "tidy",
 ]
 
-# Wide enough for the product of two amounts of 30 digits; only divisions ever round.
-_EXACT = Context(prec=90, rounding=ROUND_HALF_EVEN)
+EXACT = Context(prec=90, rounding=ROUND_HALF_EVEN)
+"""Wide enough for the product of two amounts of 30 digits; only divisions ever round."""
 PLACES = 18
 _LAST_PLACE = Decimal(1).scaleb(-PLACES)
 """Quotients that do not end (a volume-weighted price) are kept to 18 places, half to even."""
@@ -99,13 +101,13 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     differing: tuple[str, ...] = ()
 
 
-def _tidy(value: Decimal) -> Decimal:
+def tidy(value: Decimal) -> Decimal:
     """Return `value` at 18 places at the most, without trailing zeros."""
     exponent = value.as_tuple().exponent
     if isinstance(exponent, int) and exponent < -PLACES:
-        value = value.quantize(_LAST_PLACE, context=_EXACT)
-    value = value.normalize(_EXACT)
-    return value.quantize(Decimal(1), context=_EXACT) if value == value.to_integral_value() else value
+        value = value.quantize(_LAST_PLACE, context=EXACT)
+    value = value.normalize(EXACT)
+    return value.quantize(Decimal(1), context=EXACT) if value == value.to_integral_value() else value
 
 
 def fold(side: Side, entries: Iterable[Entry]) -> LotState:
@@ -118,27 +120,27 @@ def fold(side: Side, entries: Iterable[Entry]) -> LotState:
     usd = dict.fromkeys(LotEffect, _ZERO)
     fees = dict.fromkeys(LotEffect, _ZERO)
     for entry in entries:
-        size[entry.effect] = _EXACT.add(size[entry.effect], entry.size)
-        usd[entry.effect] = _EXACT.add(usd[entry.effect], entry.size_usd)
-        fees[entry.effect] = _EXACT.add(fees[entry.effect], entry.fee_usd)
+        size[entry.effect] = EXACT.add(size[entry.effect], entry.size)
+        usd[entry.effect] = EXACT.add(usd[entry.effect], entry.size_usd)
+        fees[entry.effect] = EXACT.add(fees[entry.effect], entry.fee_usd)
     opened, reduced = size[LotEffect.OPEN], size[LotEffect.REDUCE]
     entry_price = basis = opening_fees = _ZERO
     if opened:
-        entry_price = _EXACT.divide(usd[LotEffect.OPEN], opened)
-        basis = _EXACT.divide(_EXACT.multiply(usd[LotEffect.OPEN], reduced), opened)
-        opening_fees = _EXACT.divide(_EXACT.multiply(fees[LotEffect.OPEN], reduced), opened)
-    gain = _EXACT.subtract(usd[LotEffect.REDUCE], basis)
+        entry_price = EXACT.divide(usd[LotEffect.OPEN], opened)
+        basis = EXACT.divide(EXACT.multiply(usd[LotEffect.OPEN], reduced), opened)
+        opening_fees = EXACT.divide(EXACT.multiply(fees[LotEffect.OPEN], reduced), opened)
+    gain = EXACT.subtract(usd[LotEffect.REDUCE], basis)
     if side is Side.SHORT:
-        gain = _EXACT.minus(gain)
-    realized = _EXACT.subtract(_EXACT.subtract(gain, fees[LotEffect.REDUCE]), opening_fees)
-    left = _EXACT.subtract(opened, reduced)
+        gain = EXACT.minus(gain)
+    realized = EXACT.subtract(EXACT.subtract(gain, fees[LotEffect.REDUCE]), opening_fees)
+    left = EXACT.subtract(opened, reduced)
     return LotState(
-        size=_tidy(max(left, _ZERO)),
-        opened_size=_tidy(opened),
-        entry_price=_tidy(entry_price),
-        realized_pnl_usd=_tidy(realized),
-        fees_usd=_tidy(_EXACT.add(fees[LotEffect.OPEN], fees[LotEffect.REDUCE])),
-        excess=_tidy(max(_EXACT.minus(left), _ZERO)),
+        size=tidy(max(left, _ZERO)),
+        opened_size=tidy(opened),
+        entry_price=tidy(entry_price),
+        realized_pnl_usd=tidy(realized),
+        fees_usd=tidy(EXACT.add(fees[LotEffect.OPEN], fees[LotEffect.REDUCE])),
+        excess=tidy(max(EXACT.minus(left), _ZERO)),
     )
 
 
@@ -154,17 +156,17 @@ def allocate(fill: Fill, rooms: Sequence[Room]) -> tuple[tuple[Allocation, ...],
         for room in rooms:
             take = min(left, room.reserved if limit == "reserved" else room.free)
             if take > 0:
-                taken[room.position_id] = _EXACT.add(taken[room.position_id], take)
-                left = _EXACT.subtract(left, take)
+                taken[room.position_id] = EXACT.add(taken[room.position_id], take)
+                left = EXACT.subtract(left, take)
     shares = [(position_id, size) for position_id, size in taken.items() if size > 0]
     allocations: list[Allocation] = []
     usd_left, fee_left = fill.size_usd, fill.fee_usd
     for place, (position_id, size) in enumerate(shares):
         usd, fee = usd_left, fee_left
         if left > 0 or place < len(shares) - 1:
-            usd = _tidy(_EXACT.divide(_EXACT.multiply(fill.size_usd, size), fill.size))
-            fee = _tidy(_EXACT.divide(_EXACT.multiply(fill.fee_usd, size), fill.size))
-        usd_left, fee_left = _EXACT.subtract(usd_left, usd), _EXACT.subtract(fee_left, fee)
+            usd = tidy(EXACT.divide(EXACT.multiply(fill.size_usd, size), fill.size))
+            fee = tidy(EXACT.divide(EXACT.multiply(fill.fee_usd, size), fill.size))
+        usd_left, fee_left = EXACT.subtract(usd_left, usd), EXACT.subtract(fee_left, fee)
         entry = Entry(effect=LotEffect.REDUCE, size=size, size_usd=usd, fee_usd=fee)
         allocations.append(Allocation(position_id=position_id, entry=entry))
     return tuple(allocations), left

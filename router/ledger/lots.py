@@ -16,7 +16,7 @@ from router.ledger.orders import required
 from router.ledger.protocol import LedgerError
 from router.ledger.records import AttemptRecord, OrderRecord, PositionStatus
 
-__all__ = ["Books", "book", "booked", "refold", "take_back"]
+__all__ = ["Books", "book", "booked", "refold", "take_back", "write_lot"]
 
 
 class Books(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,11 +205,28 @@ def _fold(connection: sqlite3.Connection, position_id: str) -> booking.LotState:
 
 def refold(books: Books, position_id: str) -> None:
     """Write a lot's row from its entries, with the event that tells what changed."""
-    connection = books.connection
+    write_lot(
+        books.connection,
+        position_id,
+        books.at,
+        order_id=books.attempt.order_id,
+        attempt_id=books.attempt.attempt_id,
+    )
+
+
+def write_lot(
+    connection: sqlite3.Connection,
+    position_id: str,
+    at: datetime,
+    *,
+    order_id: str | None = None,
+    attempt_id: str | None = None,
+) -> None:
+    """Write a lot's row from its entries, whatever made them; order and attempt are named in the event."""
     row = connection.execute("SELECT * FROM positions WHERE position_id = ?", (position_id,)).fetchone()
     lot = _fold(connection, position_id)
     status = PositionStatus.OPEN if lot.size > 0 else PositionStatus.CLOSED
-    closed_at = None if status is PositionStatus.OPEN else row["closed_at"] or time_text(books.at)
+    closed_at = None if status is PositionStatus.OPEN else row["closed_at"] or time_text(at)
     connection.execute(
         """
         UPDATE positions SET status = ?, size = ?, opened_size = ?, entry_price = ?, realized_pnl_usd = ?, fees_usd = ?,
@@ -233,9 +250,12 @@ def refold(books: Books, position_id: str) -> None:
         kind = "position_closed"
     else:
         kind = "position_reduced" if lot.size < parse_decimal(row["size"]) else "position_increased"
-    _audit(
-        books,
+    audit.append(
+        connection,
         kind,
+        at,
+        order_id=order_id,
+        attempt_id=attempt_id,
         position_id=position_id,
         provider=row["provider"],
         market=row["market"],
@@ -245,4 +265,12 @@ def refold(books: Books, position_id: str) -> None:
         realized_pnl_usd=decimal_text(lot.realized_pnl_usd),
     )
     if lot.excess > 0:
-        _audit(books, "lot_short", position_id=position_id, size=decimal_text(lot.excess))
+        audit.append(
+            connection,
+            "lot_short",
+            at,
+            order_id=order_id,
+            attempt_id=attempt_id,
+            position_id=position_id,
+            size=decimal_text(lot.excess),
+        )

@@ -7,13 +7,21 @@ from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from providers.base.types import Fill, OrderKind, Outcome
-from router.ledger import audit, booking, queries
+from providers.base.types import Evidence, Fill, OrderKind, Outcome
+from router.ledger import audit, booking, findings, outside, queries
 from router.ledger.attempts import required_attempt
 from router.ledger.codec import decimal_text, pack, time_text
 from router.ledger.lots import Books, book, booked, refold, take_back
 from router.ledger.orders import required, set_status
-from router.ledger.records import AttemptRecord, AttemptState, OrderRecord, OrderStatus, state_of
+from router.ledger.records import (
+    AttemptRecord,
+    AttemptState,
+    Finding,
+    FindingKind,
+    OrderRecord,
+    OrderStatus,
+    state_of,
+)
 from router.ledger.transitions import check_transition
 
 __all__ = ["record"]
@@ -37,6 +45,8 @@ def record(
     for fill_id in told.taken_back:
         touched |= take_back(books, fill_id)
     for fill in told.new:
+        # Booked as another's before it was known to be ours.
+        outside.take_back(connection, before.provider, fill.venue_fill_id, at)
         touched |= book(books, fill)
     for position_id in sorted(touched):
         refold(books, position_id)
@@ -49,7 +59,7 @@ def record(
         connection.execute("UPDATE orders SET updated_at = ? WHERE order_id = ?", (time_text(at), order.order_id))
     if told.new or told.taken_back:
         _point_to_fills(connection, order)
-        _report_findings(connection, before, told.new, at)
+        _report_findings(connection, order, before, told.new, at)
     _follow_status(connection, order, before, after, at)
     return tuple(fill.venue_fill_id for fill in told.new)
 
@@ -125,12 +135,27 @@ def _point_to_fills(connection: sqlite3.Connection, order: OrderRecord) -> None:
     )
 
 
-def _report_findings(connection: sqlite3.Connection, attempt: AttemptRecord, new: Sequence[Fill], at: datetime) -> None:
+def _report_findings(
+    connection: sqlite3.Connection, order: OrderRecord, attempt: AttemptRecord, new: Sequence[Fill], at: datetime
+) -> None:
     """Note what the promise rules out and the books now show."""
     fills = queries.fills_of_order(connection, attempt.order_id)
     parts = {item.attempt_id: item.part for item in queries.attempts_of_order(connection, attempt.order_id)}
     twice = any(fill.attempt_id != attempt.attempt_id and parts[fill.attempt_id] == attempt.part for fill in fills)
     if new and (attempt.state is AttemptState.DEAD or twice):
+        reason = "a second attempt has filled" if twice else "an attempt that was proven dead has filled"
+        violation = Finding(
+            kind=FindingKind.PROMISE_VIOLATION,
+            provider=attempt.provider,
+            market=order.market,
+            subject=attempt.attempt_id,
+            detail={"order_id": attempt.order_id, "attempt_id": attempt.attempt_id, "what": reason},
+            evidence=tuple(
+                Evidence(kind="fill_record", detail=fill.venue_fill_id, signature=fill.signature, slot=fill.slot)
+                for fill in new
+            ),
+        )
+        findings.find(connection, violation, at)
         audit.append(
             connection,
             "promise_violation",
@@ -139,7 +164,7 @@ def _report_findings(connection: sqlite3.Connection, attempt: AttemptRecord, new
             attempt_id=attempt.attempt_id,
             provider=attempt.provider,
             venue_fill_ids=",".join(fill.venue_fill_id for fill in new),
-            reason="a second attempt has filled" if twice else "an attempt that was proven dead has filled",
+            reason=reason,
         )
     total = sum((item.fill.size for item in fills if item.attempt_id == attempt.attempt_id), Decimal(0))
     if new and attempt.submission is not None and 0 < attempt.submission.size < total:

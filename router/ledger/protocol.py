@@ -299,9 +299,9 @@ class Ledger(Protocol):
         provider: str,
         market: str,
         signed_size: Decimal,
+        *,
         entry_price: Decimal | None,
         at: datetime,
-        *,
         because: str,
     ) -> None:
         """Write what the account holds beside the lots, negative for a short; zero takes it away."""

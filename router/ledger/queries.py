@@ -12,12 +12,16 @@ from decimal import Decimal
 
 from providers.base.errors import ErrorInfo
 from providers.base.types import Ack, Evidence, Fill, LockTerms, OrderKind, Purpose, Side, Submission
+from router.ledger import findings
 from router.ledger.codec import parse_decimal, parse_time, time_text, unpack
 from router.ledger.protocol import BadCursor
 from router.ledger.records import (
     AttemptRecord,
     AttemptState,
     FillRecord,
+    FindingKind,
+    FindingRecord,
+    FindingStatus,
     OrderRecord,
     OrderStatus,
     OrderView,
@@ -40,6 +44,7 @@ __all__ = [
     "open_views",
     "order_by_client_order_id",
     "order_by_key",
+    "page_of_findings",
     "page_of_orders",
     "page_of_positions",
     "reserved_sizes",
@@ -438,3 +443,19 @@ def page_of_positions(
     where = [(f"{name} = ?", (str(value),)) for name, value in wanted.items() if value is not None]
     rows, following = _page(connection, "positions", where, limit=limit, cursor=cursor, newest_first=False)
     return _positions(connection, rows), following
+
+
+def page_of_findings(
+    connection: sqlite3.Connection,
+    *,
+    limit: int,
+    cursor: str | None,
+    kind: FindingKind | None,
+    provider: str | None,
+    status: FindingStatus | None,
+) -> tuple[tuple[FindingRecord, ...], str | None]:
+    """Return a page of findings, newest first."""
+    wanted = {"kind": kind, "provider": provider, "status": status}
+    where = [(f"{name} = ?", (str(value),)) for name, value in wanted.items() if value is not None]
+    rows, following = _page(connection, "findings", where, limit=limit, cursor=cursor, newest_first=True)
+    return tuple(findings.finding_of(row) for row in rows), following

@@ -28,15 +28,22 @@ __all__ = [
     "AttemptRecord",
     "AttemptState",
     "FillRecord",
+    "Finding",
+    "FindingKind",
+    "FindingRecord",
+    "FindingStatus",
+    "ForeignPart",
     "NewOrder",
     "OrderRecord",
     "OrderStatus",
     "OrderView",
+    "OutsideBooked",
     "PositionRecord",
     "PositionStatus",
     "Reservation",
     "SecondaryRecord",
     "SecondaryState",
+    "Watermark",
 ]
 
 
@@ -243,6 +250,7 @@ class PositionRecord(Row, frozen=True, kw_only=True):
         size: base units still held.
         opened_size: base units ever opened.
         entry_price: volume-weighted over the opening fills, dollars.
+        opened_by_order: null for a lot that was adopted.
         reserved_size: of open close orders, not yet filled.
         realized_pnl_usd: of the reductions so far, fees of opening and closing deducted.
         fees_usd: of opening and closing so far.
@@ -257,7 +265,7 @@ class PositionRecord(Row, frozen=True, kw_only=True):
     opened_size: Decimal
     entry_price: Decimal
     leverage: Decimal
-    opened_by_order: str
+    opened_by_order: str | None
     caller: str
     reserved_size: Decimal
     realized_pnl_usd: Decimal
@@ -278,6 +286,93 @@ class OrderView(Row, frozen=True, kw_only=True):
     secondaries: tuple[SecondaryRecord, ...]
     fills: tuple[FillRecord, ...]
     generation: int = 0
+
+
+class FindingKind(StrEnum):
+    """What can be wrong between the books and the venues (docs/reconciliation.md)."""
+
+    CLOSED_ELSEWHERE = "closed_elsewhere"
+    SIZE_DIFFERS = "size_differs"
+    FOREIGN_POSITION = "foreign_position"
+    LIQUIDATED = "liquidated"
+    ORPHAN_ORDER = "orphan_order"
+    UNKNOWN_SIGNATURE = "unknown_signature"
+    PROMISE_VIOLATION = "promise_violation"
+
+
+class FindingStatus(StrEnum):
+    """`open` until it is gone (`resolved`), or a person has said why it may stand (`acknowledged`)."""
+
+    OPEN = "open"
+    RESOLVED = "resolved"
+    ACKNOWLEDGED = "acknowledged"
+
+
+class Finding(Row, frozen=True, kw_only=True):
+    """A difference as it was seen.
+
+    Attributes:
+        provider: the venue, or `wallet` for what concerns the key alone.
+        subject: what it is about, stable from run to run: a market, a fill id, a signature, an attempt id.
+        detail: what a person needs to know; amounts as plain decimals.
+    """
+
+    kind: FindingKind
+    provider: str
+    market: str | None
+    subject: str
+    detail: dict[str, str]
+    evidence: tuple[Evidence, ...] = ()
+
+
+class FindingRecord(Finding, frozen=True, kw_only=True):
+    """A finding on record; `reason` is why it went, or why it may stand."""
+
+    finding_id: str
+    status: FindingStatus
+    first_seen_at: datetime
+    last_seen_at: datetime
+    resolved_at: datetime | None
+    reason: str | None
+
+
+class ForeignPart(Row, frozen=True, kw_only=True):
+    """What the account holds in a market beside the router's lots; `entry_price` null where no fill shows it."""
+
+    provider: str
+    market: str
+    side: Side
+    size: Decimal
+    entry_price: Decimal | None
+    since: datetime
+    updated_at: datetime
+
+    @property
+    def signed_size(self) -> Decimal:
+        """Return the size, negative for a short."""
+        return self.size if self.side is Side.LONG else -self.size
+
+
+class OutsideBooked(Row, frozen=True, kw_only=True):
+    """What booking an outside fill did.
+
+    Attributes:
+        new: false when it was on record before; the rest is then empty.
+        reduced: size taken from each lot, oldest first.
+        foreign_before, foreign_after: the foreign part, negative for a short.
+    """
+
+    new: bool
+    reduced: dict[str, Decimal]
+    foreign_before: Decimal = Decimal(0)
+    foreign_after: Decimal = Decimal(0)
+
+
+class Watermark(Row, frozen=True, kw_only=True):
+    """How far an account's history was read: the newest transaction, and the slot read through."""
+
+    signature: str
+    slot: int
 
 
 def state_of(outcome: Outcome) -> AttemptState:

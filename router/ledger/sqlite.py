@@ -321,15 +321,15 @@ class SqliteLedger:
         provider: str,
         market: str,
         signed_size: Decimal,
+        *,
         entry_price: Decimal | None,
         at: datetime,
-        *,
         because: str,
     ) -> None:
         """Write what the account holds beside the lots."""
         await self._writer.run(
             lambda connection: outside.set_foreign_part(
-                connection, provider, market, signed_size, entry_price, at, because=because
+                connection, provider, market, signed_size, entry_price=entry_price, at=at, because=because
             )
         )
 
