@@ -30,7 +30,7 @@ class DriftVenue(Venue):
     too_small = Decimal("0.05")
     uneven = Decimal("1.017")
     part = (Decimal(600), Decimal("150.1"), Decimal("9.5"))
-    missing: ClassVar[Mapping[Feature, str]] = {}
+    missing: ClassVar[Mapping[Feature, str]] = {Feature.LIQUIDATION: "the localnet has no liquidator"}
 
     def __init__(self, cluster: Cluster, *, binary: Path | None = None) -> None:
         keys = WorldKeys()
