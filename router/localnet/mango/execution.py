@@ -106,7 +106,10 @@ class Execution:
         loaded = self._created.get(key, self._loaded.get(key))
         if isinstance(loaded, layout):
             return loaded
-        fresh = layout.decode(account.data, _DISCRIMINATOR)
+        try:
+            fresh = layout.decode(account.data, _DISCRIMINATOR)
+        except (struct.error, ValueError) as error:
+            raise self.panic("range end index out of range") from error
         self._loaded[key] = fresh
         return fresh
 
