@@ -85,7 +85,8 @@ MANGO_ERRORS: Final[Mapping[int, Refusal]] = _table(
         NoLiquidity: "6048 WouldSelfTrade",
         # A general assertion, and arithmetic: neither tells what a caller could do about it. And an account that was
         # not passed, or another than the venue wants by now: something changed after it was read, by another's hand.
-        UnknownCode: "6000 SomeError 6002 MathError 6003 UnexpectedOracle 6017 InvalidBank 6047 InvalidHealthAccountCount",
+        UnknownCode: """
+            6000 SomeError 6002 MathError 6003 UnexpectedOracle 6017 InvalidBank 6047 InvalidHealthAccountCount""",
         # Wrong arguments, wrong accounts, and everything that only instructions answer that this adapter never sends.
         RequestRejected: """
             6001 NotImplementedError 6004 UnknownOracleType 6005 InvalidFlashLoanTargetCpiProgram
