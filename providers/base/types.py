@@ -91,6 +91,8 @@ class Purpose(StrEnum):
     RECLAIM = "reclaim"
     SETUP = "setup"
     DEPOSIT = "deposit"
+    WITHDRAW = "withdraw"
+    SETTLEMENT = "settlement"
 
 
 class Capabilities(Record, frozen=True, kw_only=True):
