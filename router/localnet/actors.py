@@ -53,7 +53,7 @@ from router.localnet.drift.wire import (
 from router.localnet.oracle import read_price, with_price
 from router.localnet.world import World, WorldCluster, WorldMarket
 
-__all__ = ["ActorCluster", "Keeper", "Maker", "OraclePublisher", "remaining_accounts"]
+__all__ = ["ActorCluster", "Keeper", "Maker", "OraclePublisher", "remaining_accounts", "send_as"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -150,10 +150,10 @@ class Maker:
         return remaining_accounts(self._world)
 
     def _send(self, instruction: Instruction) -> Execution:
-        return _send(self._cluster, self._world.maker.wallet, instruction)
+        return send_as(self._cluster, self._world.maker.wallet, instruction)
 
 
-def _send(cluster: ActorCluster, wallet: Keypair, instruction: Instruction) -> Execution:
+def send_as(cluster: ActorCluster, wallet: Keypair, instruction: Instruction) -> Execution:
     """Execute one instruction, signed and paid by a wallet."""
     instructions = [set_compute_unit_limit(_COMPUTE_LIMIT), instruction]
     message = MessageV0.try_compile(wallet.pubkey(), instructions, [], cluster.latest_blockhash())
@@ -252,7 +252,7 @@ class Keeper:
         )
         remaining = [*remaining_accounts(self._world, writable=order.market_index), *makers]
         instruction = fill_perp_order(self._world.program_id, accounts, remaining, order.order_id)
-        result = _send(self._cluster, keeper.wallet, instruction)
+        result = send_as(self._cluster, keeper.wallet, instruction)
         # Whatever came of it: not the same order again at once, unless it was filled in part.
         self._not_before[key, order.order_id] = view.slot + _RETRY_SLOTS
         _LOG.debug(

@@ -81,6 +81,18 @@ class _MakerOrder(_Params, frozen=True, kw_only=True):
     price: Decimal
 
 
+class _Liquidate(_Params, frozen=True, kw_only=True):
+    market: str
+    collateral_bps: int = 300
+
+
+class _ForeignTrade(_Params, frozen=True, kw_only=True):
+    market: str
+    side: Literal["long", "short"]
+    base: Decimal
+    own_key: bool = False
+
+
 class _Pause(_Params, frozen=True, kw_only=True):
     what: str
     market: str | None = None
@@ -148,6 +160,16 @@ def register_controls(controls: Controls) -> None:
         lambda each: controls.maker_order(each.market, each.side, each.base, each.price),
     )
     add("localnet_makerCancel", _Params, lambda _: controls.maker_cancel())
+    add(
+        "localnet_liquidate",
+        _Liquidate,
+        lambda each: controls.liquidate(each.market, collateral_bps=each.collateral_bps),
+    )
+    add(
+        "localnet_foreignTrade",
+        _ForeignTrade,
+        lambda each: controls.foreign_trade(each.market, each.side, each.base, own_key=each.own_key),
+    )
     add("localnet_keeper", _Running, lambda each: controls.run_keeper(running=each.running))
     controls.cluster.register_control("localnet_world", lambda _: _describe(controls.world))
 

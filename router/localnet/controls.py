@@ -25,6 +25,7 @@ from router.localnet.drift.market_layouts import PerpMarket, SpotMarket
 from router.localnet.drift.model import halt_marker
 from router.localnet.drift.spot import token_amount as scaled_tokens
 from router.localnet.oracle import PythPrice, read_price, with_price
+from router.localnet.outsiders import Outsiders
 from router.localnet.spl import rent_exempt, token_amount, with_token_amount
 from router.localnet.wire import Json
 from router.localnet.world import World, fund_wallet
@@ -85,6 +86,7 @@ class Controls:
         self.oracles = oracles
         self.keeper = keeper
         self.maker = Maker(cluster, world)
+        self.outsiders = Outsiders(cluster, world, self.set_collateral)
 
     # Prices
 
@@ -249,6 +251,25 @@ class Controls:
     def maker_cancel(self) -> str:
         """Have the maker cancel all that rests; return the signature."""
         return _signature(self.maker.cancel_all())
+
+    def liquidate(self, market: str, *, collateral_bps: int = 300) -> str:
+        """Have the trader's position liquidated, a part of it or all (`Outsiders.liquidate`); return the signature.
+
+        Raises:
+            ValueError: there is no position, its profit alone keeps it, or the program refused.
+        """
+        return _signature(self.outsiders.liquidate(self.world.market(market), collateral_bps=collateral_bps))
+
+    def foreign_trade(
+        self, market: str, side: Literal["long", "short"], base: Decimal, *, own_key: bool = False
+    ) -> str:
+        """Trade on the trader's account past the router, by its delegate or by its own key; return the signature.
+
+        Raises:
+            ValueError: the program refused it.
+        """
+        direction = Direction.LONG if side == "long" else Direction.SHORT
+        return _signature(self.outsiders.trade(self.world.market(market), direction, base, own_key=own_key))
 
     # Bytes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 import msgspec
 from solders.pubkey import Pubkey
@@ -14,10 +15,12 @@ from router.localnet.drift.market_layouts import AMM, SpotMarket
 
 __all__ = [
     "FillFigures",
+    "Liquidation",
     "OrderParty",
     "deposit_record",
     "funding_payment_record",
     "funding_rate_record",
+    "liquidation_record",
     "new_user_record",
     "order_action_record",
     "order_record",
@@ -216,5 +219,58 @@ def funding_rate_record(
             struct.pack("<qQq", oracle_average, mark, amm.net_revenue_since_last_funding),
             _wide(amm.base_asset_amount_with_amm, signed=True),
             _wide(amm.base_asset_amount_with_unsettled_lp, signed=True),
+        )
+    )
+
+
+class Liquidation(msgspec.Struct, frozen=True, kw_only=True):
+    """What a liquidation of a perpetual position was: base signed in 1e9 as the user sees it, quote in 1e6.
+
+    Without a transfer, only the market and the price are set.
+    """
+
+    market_index: int
+    oracle_price: int
+    base: int = 0
+    quote: int = 0
+    fill_record_id: int = 0
+    user_order_id: int = 0
+    liquidator_order_id: int = 0
+    liquidator_fee: int = 0
+    insurance_fee: int = 0
+
+
+# The kinds of liquidation that this one is not: three of tokens and PnL, two of bankruptcy.
+_OTHER_LIQUIDATIONS = 60 + 52 + 52 + 52 + 50
+
+
+def liquidation_record(
+    now: int,
+    user_key: Pubkey,
+    liquidator: Pubkey,
+    what: Liquidation,
+    *,
+    requirement: int,
+    collateral: int,
+    margin_freed: int,
+    liquidation_id: int,
+    bankrupt: bool,
+    cancelled: Sequence[int],
+) -> bytes:
+    """Return the event of a perpetual position's liquidation; requirement and collateral as they were before it."""
+    return b"".join(
+        (
+            event_discriminator("LiquidationRecord"),
+            struct.pack("<qB", now, 0),
+            bytes(user_key),
+            bytes(liquidator),
+            _wide(requirement),
+            _wide(collateral, signed=True),
+            struct.pack("<QH?I", margin_freed, liquidation_id, bankrupt, len(cancelled)),
+            struct.pack(f"<{len(cancelled)}I", *cancelled),
+            struct.pack("<HqqqQQ", what.market_index, what.oracle_price, what.base, what.quote, 0, what.fill_record_id),
+            struct.pack("<II", what.user_order_id, what.liquidator_order_id),
+            struct.pack("<QQ", what.liquidator_fee, what.insurance_fee),
+            bytes(_OTHER_LIQUIDATIONS),
         )
     )

@@ -110,13 +110,15 @@ def _reward(filling: Filling, party: Party | None, reward: int, quote: int) -> N
     touch(party.user, run.slot)
 
 
-def _count_taken(stats: UserStats, quote: int, now: int) -> None:
+def count_taken(stats: UserStats, quote: int, now: int) -> None:
+    """Count quote (1e6) into the volume taken in 30 days."""
     elapsed = max(1, now - stats.last_taker_volume_30d_ts)
     stats.taker_volume_30d = rolling_sum(stats.taker_volume_30d, quote, elapsed, _THIRTY_DAYS)
     stats.last_taker_volume_30d_ts = now
 
 
-def _count_made(stats: UserStats, quote: int, now: int) -> None:
+def count_made(stats: UserStats, quote: int, now: int) -> None:
+    """Count quote (1e6) into the volume made in 30 days."""
     elapsed = max(1, now - stats.last_maker_volume_30d_ts)
     stats.maker_volume_30d = rolling_sum(stats.maker_volume_30d, quote, elapsed, _THIRTY_DAYS)
     stats.last_maker_volume_30d_ts = now
@@ -252,7 +254,7 @@ def _settle_amm_fill(filling: Filling, rewarded: Party | None, *, base: int, quo
     if position is not None:
         add_quote_and_break_even(position, market, -user_fee)
         add_quote_and_break_even(position, market, rebate)
-    (_count_made if order.post_only else _count_taken)(taker.stats, quote, run.now)
+    (count_made if order.post_only else count_taken)(taker.stats, quote, run.now)
     _reward(filling, rewarded, reward, quote)
     _fill_order(taker, market, order, base, quote)
     taker_party, maker_party = order_parties(taker.key, order)
@@ -337,9 +339,9 @@ def fill_against_maker(filling: Filling, maker: Party, made: Order) -> tuple[int
     _check_price(filling, base, quote, side, taker_price, taker=True)
     _check_price(filling, base, quote, maker_side, price, taker=False)
     apply_fill(run, making, market, *_signed(base, quote, maker_side))
-    _count_made(maker.stats, quote, run.now)
+    count_made(maker.stats, quote, run.now)
     apply_fill(run, taking, market, *_signed(base, quote, side))
-    _count_taken(taker.stats, quote, run.now)
+    count_taken(taker.stats, quote, run.now)
     _settle_match(filling, maker, made, price=price, base=base, quote=quote)
     return base, quote
 

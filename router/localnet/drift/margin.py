@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from math import isqrt
 
@@ -46,7 +46,7 @@ class MarginKind(Enum):
 
 @dataclass(slots=True)
 class Margin:
-    """Sums over an account; `buffered` is the requirement with the liquidation buffer."""
+    """Sums over an account; `buffered` is the requirement with the liquidation buffer, `by_market` its perps' parts."""
 
     collateral: int = 0
     requirement: int = 0
@@ -55,6 +55,7 @@ class Margin:
     spot_liabilities: int = 0
     oracles_valid: bool = True
     isolated_perp: bool = False
+    by_market: dict[int, int] = field(default_factory=dict[int, int])
 
     @property
     def met(self) -> bool:
@@ -133,7 +134,9 @@ def _perp_margin(
     liability = worst * price // BASE_PRECISION * quote_high // PRICE_PRECISION
     ratio = max(custom_ratio, margin_ratio(market, worst, kind))
     required = 0 if settled else liability * ratio // MARGIN_PRECISION
-    margin.require(required + position.open_orders * _PER_OPEN_ORDER, liability, buffer)
+    required += position.open_orders * _PER_OPEN_ORDER
+    margin.by_market[market.market_index] = required
+    margin.require(required, liability, buffer)
 
     weight = _profit_weight(market, profit, kind)
     quote_price = quote_low if profit > 0 else quote_high if profit < 0 else quote

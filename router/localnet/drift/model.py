@@ -13,6 +13,7 @@ from router.localnet.drift.addresses import DRIFT_PROGRAM, instruction_discrimin
 from router.localnet.drift.execution import Execution
 from router.localnet.drift.funds import deposit, initialize_user, initialize_user_stats, withdraw
 from router.localnet.drift.handlers import cancel_one, cancel_orders, fill_perp_order, place_and_take, place_perp_order
+from router.localnet.drift.liquidation import liquidate_perp
 from router.localnet.drift.refusals import refusal
 from router.localnet.drift.settling import settle_pnl
 from router.localnet.programs import Call, Effects
@@ -50,6 +51,7 @@ def _handlers() -> dict[bytes, _Handler]:
         "cancel_order": cancel_one,
         "cancel_orders": cancel_orders,
         "settle_pnl": settle_pnl,
+        "liquidate_perp": liquidate_perp,
     }
     return {
         instruction_discriminator(name): _Handler(run, name.title().replace("_", "")) for name, run in table.items()

@@ -20,6 +20,8 @@ __all__ = [
     "decode_order_params",
     "encode_order_params",
     "fill_perp_order",
+    "liquidate_perp",
+    "place_and_take",
     "place_perp_order",
     "read_option",
 ]
@@ -164,6 +166,20 @@ def place_perp_order(
     return Instruction(program_id, data, [*_own_metas(program_id, accounts), *remaining])
 
 
+def place_and_take(
+    program_id: Pubkey,
+    accounts: OwnAccounts,
+    user_stats: Pubkey,
+    remaining: Sequence[AccountMeta],
+    params: OrderParams,
+) -> Instruction:
+    """Return a trader's instruction to place an order and take with it at once."""
+    state, user, authority = _own_metas(program_id, accounts)
+    stats = AccountMeta(user_stats, is_signer=False, is_writable=True)
+    data = instruction_discriminator("place_and_take_perp_order") + encode_order_params(params) + _option("I", None)
+    return Instruction(program_id, data, [state, user, stats, authority, *remaining])
+
+
 def cancel_orders(program_id: Pubkey, accounts: OwnAccounts, remaining: Sequence[AccountMeta]) -> Instruction:
     """Return a trader's instruction to cancel all its orders."""
     data = instruction_discriminator("cancel_orders") + b"\0\0\0"
@@ -182,14 +198,31 @@ def fill_perp_order(
     program_id: Pubkey, accounts: FillAccounts, remaining: Sequence[AccountMeta], order_id: int
 ) -> Instruction:
     """Return a keeper's instruction to fill one order."""
-    metas = [
+    data = instruction_discriminator("fill_perp_order") + _option("I", order_id) + _option("I", None)
+    return Instruction(program_id, data, [*_fill_metas(program_id, accounts), *remaining])
+
+
+def liquidate_perp(
+    program_id: Pubkey,
+    accounts: FillAccounts,
+    remaining: Sequence[AccountMeta],
+    *,
+    market_index: int,
+    most_base: int,
+    limit_price: int | None = None,
+) -> Instruction:
+    """Return a liquidator's (the filler's) instruction to take at most `most_base` (1e9) of a position over."""
+    data = instruction_discriminator("liquidate_perp") + struct.pack("<HQ", market_index, most_base)
+    metas = [*_fill_metas(program_id, accounts), *remaining]
+    return Instruction(program_id, data + _option("Q", limit_price), metas)
+
+
+def _fill_metas(program_id: Pubkey, accounts: FillAccounts) -> list[AccountMeta]:
+    return [
         AccountMeta(state_address(program_id), is_signer=False, is_writable=False),
         AccountMeta(accounts.authority, is_signer=True, is_writable=False),
         AccountMeta(accounts.filler, is_signer=False, is_writable=True),
         AccountMeta(accounts.filler_stats, is_signer=False, is_writable=True),
         AccountMeta(accounts.user, is_signer=False, is_writable=True),
         AccountMeta(accounts.user_stats, is_signer=False, is_writable=True),
-        *remaining,
     ]
-    data = instruction_discriminator("fill_perp_order") + _option("I", order_id) + _option("I", None)
-    return Instruction(program_id, data, metas)
