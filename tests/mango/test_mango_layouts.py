@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from anchorpy import Idl as AnchorIdl
 from anchorpy.coder.accounts import AccountsCoder
+from solders.pubkey import Pubkey
 
 from providers.base.errors import BadAnswer
 from providers.mango.addresses import bank_address, mango_account_address, mint_info_address, perp_market_address
@@ -45,7 +46,7 @@ def test_addresses_of_the_public_deployment() -> None:
         assert str(perp_market_address(PROGRAM_ID, MAIN_GROUP, index)) == address
     assert str(bank_address(PROGRAM_ID, MAIN_GROUP, 0)) == "J6MsZiJUU6bjKSCkbfQsiHkd8gvJoddG2hsdSFsZQEZV"
     assert str(bank_address(PROGRAM_ID, MAIN_GROUP, 4)) == "FqEhSJSP3ao8RwRSekaAQ9sNQBSANhfb6EPtxQBByyh5"
-    usdc = samples.Pubkey.from_string("EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v")
+    usdc = Pubkey.from_string("EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v")
     assert str(mint_info_address(PROGRAM_ID, MAIN_GROUP, usdc)) == "9jPkVdufMKbg62ndJHv5CqCAkzssmstyDi9kxsvrjbSc"
     assert mango_account_address(PROGRAM_ID, MAIN_GROUP, key(1), 0) != mango_account_address(
         PROGRAM_ID, MAIN_GROUP, key(1), 1
