@@ -9,10 +9,11 @@ from typing import Final
 
 import msgspec
 
-from providers.base.errors import ErrorInfo, Phase
+from providers.base.errors import ErrorInfo, NothingLeft, Phase
 from providers.base.types import Evidence, OrderKind, OutcomeState, Quote
 from router.api.schemas import (
     AttemptAnswer,
+    BlockAnswer,
     CandidateAnswer,
     CapacityAnswer,
     ErrorAnswer,
@@ -26,6 +27,7 @@ from router.api.schemas import (
     ProviderAnswer,
     QuoteDocument,
 )
+from router.engine.blocked import Block
 from router.engine.requests import Candidate, MarketListing, PositionAnswer, ProviderListing, QuoteAnswer
 from router.ledger.records import AttemptRecord, AttemptState, FillRecord, OrderStatus, OrderView
 
@@ -174,8 +176,8 @@ def furthest_phase(view: OrderView) -> Phase:
     return next((phase for phase in (Phase.ANSWERED, Phase.MAYBE_SENT) if phase in phases), Phase.NOT_SENT)
 
 
-def order_answer(view: OrderView, explorer_url: Callable[[str], str]) -> OrderAnswer:
-    """Return an order with its attempts and the sum of its fills."""
+def order_answer(view: OrderView, explorer_url: Callable[[str], str], block: Block | None) -> OrderAnswer:
+    """Return an order with its attempts, the sum of its fills, and what blocks it."""
     order = view.order
     size = _accepted_size(view)
     asked_first = (order.chain or tuple(attempt.provider for attempt in view.attempts))[:1]
@@ -205,8 +207,20 @@ def order_answer(view: OrderView, explorer_url: Callable[[str], str]) -> OrderAn
         ),
         fill=_fill_answer(view.fills, explorer_url),
         attempts=attempt_answers(view),
+        blocked=None if block is None else _block_answer(block),
         created_at=order.created_at,
         updated_at=order.updated_at,
+    )
+
+
+def _block_answer(block: Block) -> BlockAnswer:
+    return BlockAnswer(
+        code="close_blocked",
+        cause=block.cause.code,
+        detail=block.cause.detail,
+        advice=block.advice,
+        since=block.since,
+        next_try_at=block.next_try_at,
     )
 
 
@@ -278,6 +292,9 @@ def _accepted_usd(view: OrderView, size: Decimal | None) -> Decimal | None:
 
 
 def _errors(view: OrderView) -> list[ErrorInfo]:
+    if view.order.error and view.order.error.code == NothingLeft.code:
+        # Whatever was in the way before: there is nothing left to try again.
+        return [view.order.error]
     errors = [attempt.error for attempt in view.attempts if attempt.error]
     return [*errors, view.order.error] if view.order.error and not errors else errors
 
@@ -310,6 +327,8 @@ def position_document(answer: PositionAnswer) -> PositionDocument:
         opened_at=position.opened_at,
         closed_at=position.closed_at,
         realized_pnl_usd=plain(position.realized_pnl_usd),
+        fees_usd=plain(position.fees_usd),
+        funding_usd=_plain(position.funding_usd),
     )
 
 

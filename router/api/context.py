@@ -86,7 +86,7 @@ def order_response(
     if status < 400:  # noqa: PLR2004 - an order that is open, filled or cancelled is no problem
         if status == 202:  # noqa: PLR2004 - accepted: ask again
             headers["Retry-After"] = "1"
-        return json_response(order_answer(view, api.engine.explorer_url), status, headers)
+        return json_response(order_answer(view, api.engine.explorer_url, api.engine.blocked(view)), status, headers)
     problem = make_problem(
         request,
         "no_provider_filled",

@@ -95,7 +95,7 @@ class Reading(Controller):
             market=page.market,
             status=page.status(OrderStatus),
         )
-        items = tuple(order_answer(view, api.engine.explorer_url) for view in views)
+        items = tuple(order_answer(view, api.engine.explorer_url, api.engine.blocked(view)) for view in views)
         return json_response(Orders(items=items, next_cursor=next_cursor))
 
     @get(
@@ -113,7 +113,8 @@ class Reading(Controller):
     async def order(self, request: HttpRequest, api: NamedDependency[Api], order_id: FromPath[str]) -> Response[bytes]:
         """Return one order."""
         parse_query(request.scope["query_string"], frozenset())
-        return json_response(order_answer(api.engine.order(order_id), api.engine.explorer_url))
+        view = api.engine.order(order_id)
+        return json_response(order_answer(view, api.engine.explorer_url, api.engine.blocked(view)))
 
     @get(
         "/positions",

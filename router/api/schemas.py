@@ -246,6 +246,21 @@ class FillAnswer(msgspec.Struct, frozen=True, kw_only=True):
     explorer_url: str
 
 
+class BlockAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Why the venue refuses this close though it only reduces, what to do, and when it is tried again.
+
+    `cause` is the code of the refusal, as in `attempts[].error`. Until it fills the order holds its part of the
+    position; a cancel ends it.
+    """
+
+    code: Literal["close_blocked"]
+    cause: str
+    detail: str
+    advice: str
+    since: Moment
+    next_try_at: Moment
+
+
 class OrderAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """An order as it is now.
 
@@ -271,6 +286,7 @@ class OrderAnswer(msgspec.Struct, frozen=True, kw_only=True):
     may_fill_until: Moment | None
     fill: FillAnswer | None
     attempts: tuple[AttemptAnswer, ...]
+    blocked: BlockAnswer | None
     created_at: Moment
     updated_at: Moment
 
@@ -279,6 +295,8 @@ class PositionDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A position of the router's, tied to its provider for life.
 
     `size_usd` is at the mark, or at entry where the mark is not known. An adopted one was opened by no order.
+    `realized_pnl_usd`, `fees_usd` (opening and closing) and `funding_usd` (what was closed has paid, negative
+    when received; null where not known) are so far.
     """
 
     position_id: str
@@ -301,6 +319,8 @@ class PositionDocument(msgspec.Struct, frozen=True, kw_only=True):
     opened_at: Moment
     closed_at: Moment | None
     realized_pnl_usd: Amount
+    fees_usd: Amount
+    funding_usd: Amount | None
 
 
 class MarketProviderAnswer(msgspec.Struct, frozen=True, kw_only=True):

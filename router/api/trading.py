@@ -241,7 +241,7 @@ class Trading(Controller):
             headers["Preference-Applied"] = wanted.applied
         if not view.order.status.final:
             headers["Retry-After"] = "1"
-        answer = order_answer(view, api.engine.explorer_url)
+        answer = order_answer(view, api.engine.explorer_url, api.engine.blocked(view))
         return json_response(answer, 200 if view.order.status.final else 202, headers)
 
 

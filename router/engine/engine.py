@@ -13,6 +13,7 @@ from providers.base.clock import new_id
 from providers.base.errors import ErrorClass, ErrorInfo, ProviderError, TimedOut
 from providers.base.types import LockTerms, OrderKind, Quote, QuoteTerms
 from router.engine.admission import Admission, lots_to_close, reservations_for
+from router.engine.blocked import Block, blocked_now
 from router.engine.catalog import Catalog
 from router.engine.context import EngineContext
 from router.engine.plan import unresolved
@@ -370,6 +371,10 @@ class Engine:
     def open_order_count(self) -> int:
         """How many orders have not ended."""
         return len(self._runners)
+
+    def blocked(self, view: OrderView) -> Block | None:
+        """Return what keeps an open close from its venue, and when it is tried again."""
+        return blocked_now(view, self._context.settings.patience)
 
     def explorer_url(self, signature: str) -> str:
         """Return the address of a page that shows the transaction."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from router.engine.blocked import Block
 from router.engine.requests import (
     CloseRequest,
     MarketListing,
@@ -88,6 +89,10 @@ class EngineFacade(Protocol):
 
     def readiness(self) -> Mapping[str, str]:
         """Return each failing part with its reason; nothing when the service is ready."""
+        ...
+
+    def blocked(self, view: OrderView) -> Block | None:
+        """Return what keeps an open close from its venue; null when nothing does."""
         ...
 
     def explorer_url(self, signature: str) -> str:

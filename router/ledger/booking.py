@@ -46,12 +46,13 @@ class LotEffect(StrEnum):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One fill's effect on one lot, amounts positive (`fee_usd` negative for a rebate)."""
+    """One fill's effect on one lot, amounts positive (`fee_usd` negative for a rebate); `carry_index` is the fill's."""
 
     effect: LotEffect
     size: Decimal
     size_usd: Decimal
     fee_usd: Decimal
+    carry_index: Decimal | None = None
 
 
 class LotState(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +61,10 @@ class LotState(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         size: base units held; never negative.
         entry_price: dollars paid over base units opened; 0 while nothing was opened.
-        realized_pnl_usd: price difference of what was reduced, less the reductions' fees and, pro rata, the opening's.
+        realized_pnl_usd: price difference of what was reduced, less the reductions' fees and, pro rata, the opening's,
+            and less `funding_usd` where that is known.
+        funding_usd: dollars that what was reduced has paid to be held (negative: received); null when the carry index
+            of any entry is not known.
         excess: base units reduced beyond what was ever opened (0 unless a fork took the opening back).
     """
 
@@ -70,6 +74,7 @@ class LotState(msgspec.Struct, frozen=True, kw_only=True):
     realized_pnl_usd: Decimal
     fees_usd: Decimal
     excess: Decimal
+    funding_usd: Decimal | None = None
 
 
 class Room(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,8 +119,11 @@ def fold(side: Side, entries: Iterable[Entry]) -> LotState:
     """Add up the entries of a lot of `side`; their order does not matter.
 
     Realised PnL is (reduced dollars - opened dollars * reduced / opened), negated for a short, less fees: average cost,
-    so a lot reduced to nothing has realised exactly what went out less what came in.
+    so a lot reduced to nothing has realised exactly what went out less what came in. Funding is, over the reductions,
+    size * (carry index at the reduction - average carry index of the opening); the index is the side's own, so a short
+    needs no other sign.
     """
+    carry: dict[LotEffect, Decimal] | None = dict.fromkeys(LotEffect, _ZERO)
     size = dict.fromkeys(LotEffect, _ZERO)
     usd = dict.fromkeys(LotEffect, _ZERO)
     fees = dict.fromkeys(LotEffect, _ZERO)
@@ -123,16 +131,25 @@ def fold(side: Side, entries: Iterable[Entry]) -> LotState:
         size[entry.effect] = EXACT.add(size[entry.effect], entry.size)
         usd[entry.effect] = EXACT.add(usd[entry.effect], entry.size_usd)
         fees[entry.effect] = EXACT.add(fees[entry.effect], entry.fee_usd)
+        if carry is None or entry.carry_index is None:
+            carry = None
+        else:
+            carry[entry.effect] = EXACT.add(carry[entry.effect], EXACT.multiply(entry.size, entry.carry_index))
     opened, reduced = size[LotEffect.OPEN], size[LotEffect.REDUCE]
     entry_price = basis = opening_fees = _ZERO
+    funding: Decimal | None = None
     if opened:
         entry_price = EXACT.divide(usd[LotEffect.OPEN], opened)
         basis = EXACT.divide(EXACT.multiply(usd[LotEffect.OPEN], reduced), opened)
         opening_fees = EXACT.divide(EXACT.multiply(fees[LotEffect.OPEN], reduced), opened)
+        if carry is not None:
+            paid_at_opening = EXACT.divide(EXACT.multiply(carry[LotEffect.OPEN], reduced), opened)
+            funding = EXACT.subtract(carry[LotEffect.REDUCE], paid_at_opening)
     gain = EXACT.subtract(usd[LotEffect.REDUCE], basis)
     if side is Side.SHORT:
         gain = EXACT.minus(gain)
     realized = EXACT.subtract(EXACT.subtract(gain, fees[LotEffect.REDUCE]), opening_fees)
+    realized = EXACT.subtract(realized, funding or _ZERO)
     left = EXACT.subtract(opened, reduced)
     return LotState(
         size=tidy(max(left, _ZERO)),
@@ -141,6 +158,7 @@ def fold(side: Side, entries: Iterable[Entry]) -> LotState:
         realized_pnl_usd=tidy(realized),
         fees_usd=tidy(EXACT.add(fees[LotEffect.OPEN], fees[LotEffect.REDUCE])),
         excess=tidy(max(EXACT.minus(left), _ZERO)),
+        funding_usd=None if funding is None else tidy(funding),
     )
 
 
@@ -167,7 +185,7 @@ def allocate(fill: Fill, rooms: Sequence[Room]) -> tuple[tuple[Allocation, ...],
             usd = tidy(EXACT.divide(EXACT.multiply(fill.size_usd, size), fill.size))
             fee = tidy(EXACT.divide(EXACT.multiply(fill.fee_usd, size), fill.size))
         usd_left, fee_left = EXACT.subtract(usd_left, usd), EXACT.subtract(fee_left, fee)
-        entry = Entry(effect=LotEffect.REDUCE, size=size, size_usd=usd, fee_usd=fee)
+        entry = Entry(effect=LotEffect.REDUCE, size=size, size_usd=usd, fee_usd=fee, carry_index=fill.carry_index)
         allocations.append(Allocation(position_id=position_id, entry=entry))
     return tuple(allocations), left
 

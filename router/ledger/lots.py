@@ -48,7 +48,7 @@ def take_back(books: Books, fill_id: str) -> set[str]:
     connection.execute("UPDATE fills SET taken_back_at = ? WHERE seq = ?", (time_text(books.at), seq))
     entries = connection.execute("SELECT * FROM lot_entries WHERE fill_seq = ? AND reverses IS NULL", (seq,)).fetchall()
     for row in entries:
-        _append(books, row["position_id"], seq, _entry(row), reverses=row["seq"])
+        _append(books, row["position_id"], seq, queries.entry_of(row), reverses=row["seq"])
     _audit(books, "fill_taken_back", venue_fill_id=fill_id)
     return {row["position_id"] for row in entries}
 
@@ -98,7 +98,13 @@ def book(books: Books, fill: Fill) -> set[str]:
     if books.order.kind is OrderKind.CLOSE:
         return _reduce(books, fill, seq)
     position_id = _lot_of_open(books, fill)
-    entry = Entry(effect=LotEffect.OPEN, size=fill.size, size_usd=fill.size_usd, fee_usd=fill.fee_usd)
+    entry = Entry(
+        effect=LotEffect.OPEN,
+        size=fill.size,
+        size_usd=fill.size_usd,
+        fee_usd=fill.fee_usd,
+        carry_index=fill.carry_index,
+    )
     _append(books, position_id, seq, entry)
     return {position_id}
 
@@ -157,20 +163,12 @@ def _reduce(books: Books, fill: Fill, seq: int) -> set[str]:
     return {allocation.position_id for allocation in allocations}
 
 
-def _entry(row: sqlite3.Row) -> Entry:
-    return Entry(
-        effect=LotEffect(row["effect"]),
-        size=parse_decimal(row["size"]),
-        size_usd=parse_decimal(row["size_usd"]),
-        fee_usd=parse_decimal(row["fee_usd"]),
-    )
-
-
 def _append(books: Books, position_id: str, fill_seq: int, entry: Entry, *, reverses: int | None = None) -> None:
     books.connection.execute(
         """
-        INSERT INTO lot_entries (position_id, fill_seq, order_id, effect, size, size_usd, fee_usd, reverses, at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+        INSERT INTO lot_entries (
+            position_id, fill_seq, order_id, effect, size, size_usd, fee_usd, carry_index, reverses, at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """,
         (
             position_id,
@@ -180,6 +178,7 @@ def _append(books: Books, position_id: str, fill_seq: int, entry: Entry, *, reve
             decimal_text(entry.size),
             decimal_text(entry.size_usd),
             decimal_text(entry.fee_usd),
+            None if entry.carry_index is None else decimal_text(entry.carry_index),
             reverses,
             time_text(books.at),
         ),
@@ -193,14 +192,7 @@ def _audit(books: Books, kind: str, **data: object) -> None:
 
 def _fold(connection: sqlite3.Connection, position_id: str) -> booking.LotState:
     side = connection.execute("SELECT side FROM positions WHERE position_id = ?", (position_id,)).fetchone()["side"]
-    rows = connection.execute(
-        """
-        SELECT * FROM lot_entries AS entry WHERE position_id = ? AND reverses IS NULL
-            AND NOT EXISTS (SELECT 1 FROM lot_entries WHERE reverses = entry.seq)
-        """,
-        (position_id,),
-    )
-    return booking.fold(Side(side), (_entry(row) for row in rows))
+    return booking.fold(Side(side), queries.lot_entries(connection, position_id))
 
 
 def refold(books: Books, position_id: str) -> None:

@@ -13,6 +13,7 @@ from decimal import Decimal
 from providers.base.errors import ErrorInfo
 from providers.base.types import Ack, Evidence, Fill, LockTerms, OrderKind, Purpose, Side, Submission
 from router.ledger import findings
+from router.ledger.booking import Entry, LotEffect, fold
 from router.ledger.codec import parse_decimal, parse_time, time_text, unpack
 from router.ledger.protocol import BadCursor
 from router.ledger.records import (
@@ -36,10 +37,12 @@ __all__ = [
     "PAGE_MAX",
     "attempt_of",
     "attempts_of_order",
+    "entry_of",
     "fills_of_order",
     "find_order",
     "find_position",
     "known_handle",
+    "lot_entries",
     "open_order_ids",
     "open_views",
     "order_by_client_order_id",
@@ -396,6 +399,29 @@ def reserved_sizes(
     return reserved
 
 
+def entry_of(row: sqlite3.Row) -> Entry:
+    """Return a row of a lot's entries."""
+    return Entry(
+        effect=LotEffect(row["effect"]),
+        size=parse_decimal(row["size"]),
+        size_usd=parse_decimal(row["size_usd"]),
+        fee_usd=parse_decimal(row["fee_usd"]),
+        carry_index=_decimal(row["carry_index"]),
+    )
+
+
+def lot_entries(connection: sqlite3.Connection, position_id: str) -> tuple[Entry, ...]:
+    """Return the entries of a lot that count: neither reversals nor what they reverse."""
+    rows = connection.execute(
+        """
+        SELECT * FROM lot_entries AS entry WHERE position_id = ? AND reverses IS NULL
+            AND NOT EXISTS (SELECT 1 FROM lot_entries WHERE reverses = entry.seq)
+        """,
+        (position_id,),
+    )
+    return tuple(entry_of(row) for row in rows)
+
+
 def _positions(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> tuple[PositionRecord, ...]:
     reserved = reserved_sizes(connection, [row["position_id"] for row in rows])
     return tuple(
@@ -414,6 +440,7 @@ def _positions(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> t
             reserved_size=reserved[row["position_id"]],
             realized_pnl_usd=parse_decimal(row["realized_pnl_usd"]),
             fees_usd=parse_decimal(row["fees_usd"]),
+            funding_usd=fold(Side(row["side"]), lot_entries(connection, row["position_id"])).funding_usd,
             opened_at=parse_time(row["opened_at"]),
             closed_at=_time(row["closed_at"]),
         )

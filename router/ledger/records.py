@@ -252,8 +252,9 @@ class PositionRecord(Row, frozen=True, kw_only=True):
         entry_price: volume-weighted over the opening fills, dollars.
         opened_by_order: null for a lot that was adopted.
         reserved_size: of open close orders, not yet filled.
-        realized_pnl_usd: of the reductions so far, fees of opening and closing deducted.
+        realized_pnl_usd: of the reductions so far, fees of opening and closing deducted, and funding where known.
         fees_usd: of opening and closing so far.
+        funding_usd: what the reduced size has paid to be held (negative: received); null where any index is unknown.
     """
 
     position_id: str
@@ -272,6 +273,7 @@ class PositionRecord(Row, frozen=True, kw_only=True):
     fees_usd: Decimal
     opened_at: datetime
     closed_at: datetime | None
+    funding_usd: Decimal | None = None
 
 
 class OrderView(Row, frozen=True, kw_only=True):
@@ -360,12 +362,14 @@ class OutsideBooked(Row, frozen=True, kw_only=True):
         new: false when it was on record before; the rest is then empty.
         reduced: size taken from each lot, oldest first.
         foreign_before, foreign_after: the foreign part, negative for a short.
+        finding: the new finding that was written with it.
     """
 
     new: bool
     reduced: dict[str, Decimal]
     foreign_before: Decimal = Decimal(0)
     foreign_after: Decimal = Decimal(0)
+    finding: FindingRecord | None = None
 
 
 class Watermark(Row, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ from providers.base.types import (
     Side,
     Submission,
 )
+from router.engine.blocked import Block
 from router.engine.requests import (
     BelowEveryMinimum,
     Candidate,
@@ -86,6 +87,7 @@ class ScriptedEngine:
         self.failures: tuple[ErrorInfo, ...] = ()
         self.failing: dict[str, str] = {}
         self.held: str | None = None
+        self.block: Block | None = None
         self.candidates: tuple[Candidate, ...] | None = None
         self.explode: Exception | None = None
         self.placing_takes_s = 0.0
@@ -413,6 +415,9 @@ class ScriptedEngine:
 
     def readiness(self) -> Mapping[str, str]:
         return self.failing
+
+    def blocked(self, view: OrderView) -> Block | None:
+        return self.block if not view.order.status.final else None
 
     def explorer_url(self, signature: str) -> str:
         return f"https://explorer.example/tx/{signature}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 
 import msgspec
 
@@ -37,6 +37,7 @@ from providers.base.types import (
 )
 
 PRICE = Decimal(150)
+STEP = Decimal("0.01")
 
 
 class Play(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +64,7 @@ class Executed(msgspec.Struct, kw_only=True):
     seen_at: float
     filled: Decimal = Decimal(0)
     ended: bool = True
+    carry_index: Decimal | None = None
     finalized: bool = True
 
 
@@ -166,6 +168,7 @@ class ScriptedProvider:
         self.plays = list(plays)
         self.quote_error: ProviderError | None = None
         self.price = PRICE
+        self.carry_index: Decimal | None = None
         self.truth: dict[str, Executed] = {}
         self.submissions: list[Submission] = []
         self.sent: list[str] = []
@@ -181,7 +184,7 @@ class ScriptedProvider:
                 provider=self.name,
                 symbol=symbol,
                 venue_symbol=symbol,
-                step_size=Decimal("0.01"),
+                step_size=STEP,
                 min_size=Decimal("0.1"),
                 tick_size=Decimal("0.001"),
                 max_leverage=Decimal(10),
@@ -247,7 +250,8 @@ class ScriptedProvider:
             purpose=purpose,
             handle=self.chain.handle(self.name),
             body=b"{}",
-            size=terms.size,
+            # As every venue: in whole steps, rounded down.
+            size=(terms.size / STEP).to_integral_value(ROUND_FLOOR) * STEP,
             may_fill_until=terms.expires_at,
             lock=terms.lock,
         )
@@ -297,6 +301,7 @@ class ScriptedProvider:
                 continue
             if executed.what in {"fill", "part"}:
                 executed.filled = submission.size if executed.what == "fill" else submission.size / 2
+                executed.carry_index = self.carry_index
 
     async def settle(self, submission: Submission) -> Outcome:
         """Return what can be seen now."""
@@ -358,6 +363,7 @@ class ScriptedProvider:
                 signature=submission.handle,
                 slot=1,
                 filled_at=datetime(2026, 1, 1, tzinfo=UTC),
+                carry_index=executed.carry_index,
             ),
         )
 
