@@ -125,6 +125,10 @@ class Venue(ABC):
     def collateral(self, usd: Decimal) -> None:
         """Set what the account has deposited."""
 
+    @abstractmethod
+    def forget_account(self) -> None:
+        """Leave the trader without an account on the venue."""
+
     def cap_open_interest(self) -> None:
         """Leave no room under the market's open interest cap (`OPEN_INTEREST_CAP`)."""
         raise AssertionError(self.missing[Feature.OPEN_INTEREST_CAP])
@@ -137,7 +141,7 @@ class Venue(ABC):
         """Let orders rest from now on, filled by nobody (`REST`)."""
         raise AssertionError(self.missing[Feature.REST])
 
-    async def liquidate(self) -> None:
+    def liquidate(self) -> None:
         """Have a liquidator take part of what the account holds (`LIQUIDATION`)."""
         raise AssertionError(self.missing[Feature.LIQUIDATION])
 

@@ -136,7 +136,7 @@ async def history_shows_liquidations(bench: Bench) -> None:
     """What a liquidator took is an event of its own kind, and adds up to what is left."""
     known = await mark(bench)
     await bench.open(size=bench.size * 10, leverage=Decimal(2))
-    await bench.venue.liquidate()
+    bench.venue.liquidate()
     events = await since(bench, known)
     taken = [event for event in events if event.kind is VenueEventKind.LIQUIDATION]
     assert taken

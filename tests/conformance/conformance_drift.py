@@ -30,9 +30,12 @@ class DriftVenue(Venue):
     too_small = Decimal("0.05")
     uneven = Decimal("1.017")
     part = (Decimal(600), Decimal("150.1"), Decimal("9.5"))
-    missing: ClassVar[Mapping[Feature, str]] = {Feature.LIQUIDATION: "the localnet has no liquidator"}
+    missing: ClassVar[Mapping[Feature, str]] = {}
+
+    config = DriftConfig()
 
     def __init__(self, cluster: Cluster, *, binary: Path | None = None) -> None:
+        self.cluster = cluster
         keys = WorldKeys()
         self.world = world_of(keys)
         if binary is None:
@@ -44,7 +47,7 @@ class DriftVenue(Venue):
 
     def provider(self, solana: SolanaCluster) -> Provider:
         """The adapter with its defaults."""
-        return DriftProvider(solana, DriftConfig())
+        return DriftProvider(solana, self.config)
 
     @property
     def trader(self) -> Keypair:
@@ -76,6 +79,10 @@ class DriftVenue(Venue):
         """The account's USDC."""
         self.controls.set_collateral(usd)
 
+    def forget_account(self) -> None:
+        """As before it was ever set up."""
+        self.cluster.set_account(self.world.trader_account.user, None)
+
     def cap_open_interest(self) -> None:
         """Less than what an ordinary order needs."""
         self.controls.set_open_interest_cap(self.market, Decimal("0.5"))
@@ -83,6 +90,10 @@ class DriftVenue(Venue):
     def halt(self, *, on: bool = True) -> None:
         """101 to everything."""
         self.controls.halt(on=on)
+
+    def liquidate(self) -> None:
+        """A part of the position, by the world's maker."""
+        self.controls.liquidate(self.market)
 
     def hold_orders(self) -> None:
         """An auction to wait for, and no keeper to end it."""
