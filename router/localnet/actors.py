@@ -153,9 +153,9 @@ class Maker:
         return send_as(self._cluster, self._world.maker.wallet, instruction)
 
 
-def send_as(cluster: ActorCluster, wallet: Keypair, instruction: Instruction) -> Execution:
-    """Execute one instruction, signed and paid by a wallet."""
-    instructions = [set_compute_unit_limit(_COMPUTE_LIMIT), instruction]
+def send_as(cluster: ActorCluster, wallet: Keypair, instruction: Instruction, *, number: int = 0) -> Execution:
+    """Execute one instruction, signed and paid by a wallet; `number` tells equal ones of one blockhash apart."""
+    instructions = [set_compute_unit_limit(_COMPUTE_LIMIT + number), instruction]
     message = MessageV0.try_compile(wallet.pubkey(), instructions, [], cluster.latest_blockhash())
     return cluster.execute(VersionedTransaction(message, [wallet]))
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from solders.account import Account
+from solders.instruction import Instruction
 from solders.keypair import Keypair
 
 from router.localnet.actors import ActorCluster, remaining_accounts, send_as
@@ -29,6 +30,7 @@ __all__ = ["Outsiders"]
 _DISCRIMINATOR = 8
 _DELEGATE_LAMPORTS = 10**9
 _BPS = 10_000
+_AWAY_BPS = 200
 
 
 class Outsiders:
@@ -44,6 +46,7 @@ class Outsiders:
         self._cluster = cluster
         self._world = world
         self._set_collateral = set_collateral
+        self._sent = 0
 
     @property
     def delegate(self) -> Keypair:
@@ -65,8 +68,7 @@ class Outsiders:
         position = find_position(self._trader(), index)
         if position is None or position.base_asset_amount == 0:
             raise ValueError(f"the trader has no position in {market.terms.symbol}")
-        oracle = self._cluster.account(market.oracle)
-        price = 0 if oracle is None else read_pyth(bytes(oracle.data), self._cluster.slot, stable_coin=False).price
+        price = self._price(market)
         value = abs(position.base_asset_amount) * price // BASE_PRECISION
         profit = position.base_asset_amount * price // BASE_PRECISION + position.quote_asset_amount
         deposit = value * collateral_bps // _BPS - profit
@@ -85,7 +87,7 @@ class Outsiders:
         instruction = liquidate_perp(
             world.program_id, accounts, remaining, market_index=index, most_base=U64_MAX - U64_MAX % BASE_PRECISION
         )
-        return send_as(self._cluster, maker.wallet, instruction)
+        return self._send(maker.wallet, instruction)
 
     def trade(self, market: WorldMarket, direction: Direction, base: Decimal, *, own_key: bool = False) -> Execution:
         """Trade on the trader's account past the router, signed by its delegate or by the trader's own key.
@@ -98,18 +100,29 @@ class Outsiders:
         """
         world, trader = self._world, self._world.trader_account
         signer = trader.wallet if own_key else self._appointed()
+        away = _BPS + (_AWAY_BPS if direction is Direction.LONG else -_AWAY_BPS)
         params = OrderParams(
-            order_type=OrderType.MARKET,
+            order_type=OrderType.LIMIT,
             direction=direction,
             base_asset_amount=int(base * BASE_PRECISION),
+            price=self._price(market) * away // _BPS,
             market_index=market.terms.index,
             immediate_or_cancel=True,
         )
         own = OwnAccounts(authority=signer.pubkey(), user=trader.user)
         remaining = remaining_accounts(world, writable=market.terms.index)
-        return send_as(
-            self._cluster, signer, place_and_take(world.program_id, own, trader.user_stats, remaining, params)
-        )
+        return self._send(signer, place_and_take(world.program_id, own, trader.user_stats, remaining, params))
+
+    def _send(self, wallet: Keypair, instruction: Instruction) -> Execution:
+        self._sent += 1
+        return send_as(self._cluster, wallet, instruction, number=self._sent)
+
+    def _price(self, market: WorldMarket) -> int:
+        """Return the oracle's price (1e6)."""
+        oracle = self._cluster.account(market.oracle)
+        if oracle is None:
+            raise ValueError(f"{market.oracle} is not there")
+        return read_pyth(bytes(oracle.data), self._cluster.slot, stable_coin=False).price
 
     def _trader(self) -> User:
         return User.decode(bytes(self._account().data), _DISCRIMINATOR)
