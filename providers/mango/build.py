@@ -34,6 +34,7 @@ __all__ = [
     "deactivate_instruction",
     "decode_order",
     "deposit_instruction",
+    "encode_order",
     "expand_account_instruction",
     "expiry_of",
     "lot_units",
@@ -94,6 +95,11 @@ class MangoOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _ORDER: Final = msgspec.json.Decoder(MangoOrder)
+
+
+def encode_order(order: MangoOrder) -> bytes:
+    """Return an order as the venue's part of a submission."""
+    return msgspec.json.encode(order)
 
 
 def decode_order(venue: bytes | msgspec.Raw) -> MangoOrder | None:

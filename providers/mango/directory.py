@@ -94,14 +94,15 @@ class Directory:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _bank_key(self, index: int) -> Pubkey:
+    def bank_key(self, index: int) -> Pubkey:
+        """Return the address of a token's first bank."""
         return bank_address(self._config.program_id, self._config.group, index)
 
     def _perp_key(self, index: int) -> Pubkey:
         return perp_market_address(self._config.program_id, self._config.group, index)
 
     def _priced_banks(self, indexes: Iterable[int]) -> Mapping[int, PricedAccount]:
-        return {index: PricedAccount(self._bank_key(index), self._banks[index].oracle) for index in indexes}
+        return {index: PricedAccount(self.bank_key(index), self._banks[index].oracle) for index in indexes}
 
     def _priced_perps(self, indexes: Iterable[int]) -> Mapping[int, PricedAccount]:
         return {index: PricedAccount(self._perp_key(index), self._perps[index].oracle) for index in indexes}
@@ -113,7 +114,7 @@ class Directory:
         markets = [index for index in perps if index not in self._perps]
         if not banks and not markets:
             return
-        keys = [*(self._bank_key(index) for index in banks), *(self._perp_key(index) for index in markets)]
+        keys = [*(self.bank_key(index) for index in banks), *(self._perp_key(index) for index in markets)]
         found: dict[Pubkey, bytes] = {}
         for start in range(0, len(keys), _ACCOUNTS_PER_CALL):
             some = keys[start : start + _ACCOUNTS_PER_CALL]
@@ -124,5 +125,5 @@ class Directory:
                 found[key] = account.data
         if not self._banks and not self._perps:
             self._read_at = self._clock.monotonic()
-        self._banks |= {index: read_bank(found[self._bank_key(index)]) for index in banks}
+        self._banks |= {index: read_bank(found[self.bank_key(index)]) for index in banks}
         self._perps |= {index: read_perp_market(found[self._perp_key(index)]) for index in markets}

@@ -51,6 +51,7 @@ from providers.mango.reading import MarketView, Snapshot
 __all__ = [
     "Priced",
     "base_lots_to_size",
+    "capacity_usd",
     "check_event_queue",
     "check_health",
     "funding_rate_1h",
@@ -433,7 +434,7 @@ def _liquidation_after(snapshot: Snapshot, priced: Priced) -> Decimal | None:
     return None if price is None else native_to_price(market, price).quantize(_PRICE_STEP, ROUND_FLOOR)
 
 
-def _capacity_usd(snapshot: Snapshot, side: constants.Side, match_limit: int) -> Decimal:
+def capacity_usd(snapshot: Snapshot, side: constants.Side, match_limit: int) -> Decimal:
     """Return what one order can take from the book, in dollars."""
     limit = min(match_limit, snapshot.events.free)
     taker = Taker(limit=limit, account=snapshot.account_key)
@@ -491,7 +492,7 @@ def quote_of(terms: QuoteTerms, snapshot: Snapshot, *, match_limit: int, as_of: 
         margin_required_usd=_margin_required(snapshot, priced, terms.leverage) if opens else Decimal(0),
         liquidation_price=_liquidation_after(snapshot, priced),
         max_leverage=most,
-        capacity_usd=_capacity_usd(snapshot, side, match_limit),
+        capacity_usd=capacity_usd(snapshot, side, match_limit),
         slot=snapshot.slot,
         as_of=as_of,
         expires_at=as_of + timedelta(seconds=lifetime_s),

@@ -18,6 +18,7 @@ from providers.base.errors import (
     AuctionExpired,
     BadAnswer,
     ErrorInfo,
+    NodeBehind,
     NoLiquidity,
     NotLanded,
     Phase,
@@ -32,9 +33,13 @@ from providers.mango.events import AccountChange, PerpEvents, carry_index_of, pe
 from providers.solana.body import decode_body
 from providers.solana.cluster import SolanaCluster
 from providers.solana.proofs import Examination, Expired, FailedOnChain, Landed, Superseded, Unclear
-from providers.solana.records import TransactionRecord
+from providers.solana.records import ProgramFailure, TransactionRecord
 
-__all__ = ["Settler", "own_trades", "unfilled_in"]
+__all__ = ["Settler", "order_failure", "own_trades", "unfilled_in"]
+
+# Codes of a health list that does not fit the account or the venue any more: UnexpectedOracle, InvalidBank,
+# InvalidHealthAccountCount, and Anchor's RequireGteViolated (more banks than active slots).
+_LIST_IS_OLD: Final = frozenset({6003, 6017, 6047, 2506})
 
 _NO_MATCH: Final = "matched nothing at its bound or better"
 
@@ -79,7 +84,7 @@ class Settler:
     def _not_executed(self, submission: Submission, examination: Examination) -> Outcome:
         match examination:
             case FailedOnChain(record=record, failure=failure):
-                error = classify(failure, record.logs, program_id=str(self._program_id))
+                error = order_failure(failure, record.logs, self._program_id)
                 evidence = _evidence(
                     "landed_with_err",
                     record,
@@ -106,6 +111,22 @@ class Settler:
                 return _unknown("executed", record.slot, landed=True)
             case Unclear(reason=reason):
                 return _unknown(reason, None, landed=None)
+
+
+def order_failure(failure: ProgramFailure, logs: tuple[str, ...], program_id: Pubkey) -> ProviderError:
+    """Return what an order's failure means (`errors.classify`), phase `not_sent`.
+
+    The list of accounts for the health check is exact, and made from what was read a moment before: another order that
+    takes a slot in between, or an admin, makes it wrong without a mistake of ours. That passes with the next read.
+    """
+    error = classify(failure, logs, program_id=str(program_id))
+    if failure.program_id == str(program_id) and failure.code in _LIST_IS_OLD:
+        return NodeBehind(
+            "the account or the venue changed after the order was built",
+            raw_code=error.raw_code,
+            raw_name=error.raw_name,
+        )
+    return error
 
 
 def own_trades(order: MangoOrder, events: PerpEvents) -> tuple[AccountChange, ...]:
