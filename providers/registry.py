@@ -16,6 +16,7 @@ __all__ = ["PROVIDERS", "Build", "load"]
 # Name -> `module:function`; the function is a `Build`.
 PROVIDERS: dict[str, str] = {
     "drift": "providers.drift.provider:build",
+    "mango": "providers.mango.provider:build",
 }
 
 # A cluster and the provider's own settings (`program_id`, `sub_account_id`, ...) in, the provider out.
