@@ -190,7 +190,7 @@ FIELDS: Final = (
     ),
     Field("ws_urls", _urls("ws", "wss"), "", "Websocket addresses of the nodes, if they do not follow the convention."),
     Field("keypair", _key_path, "", "Key file: 64 numbers as the Solana CLI writes them, or base58."),
-    Field("chain", _chain, ",".join(KNOWN_PROVIDERS), "Providers in the order in which they are asked."),
+    Field("chain", _chain, "drift", "Providers in the order in which they are asked."),
     Field("ledger_url", _ledger_url, lambda network: f"sqlite:///var/{network}/ledger.db", "Where the ledger is."),
     Field("host", _host, "127.0.0.1", "Address to listen on. Anything but loopback needs API keys."),
     Field("port", _integer(0, 65_535), "8080", "Port to listen on; 0 takes a free one."),
@@ -225,6 +225,9 @@ PROVIDER_FIELDS: Final = (
     Field("makers", _text, "", "User accounts whose resting orders may be taken, comma separated."),
     Field("lookup_tables", _text, "", "Address lookup tables for its transactions, comma separated."),
     Field("auction_slots", _integer(1, 255), "", "Length of an auction that the router asks for."),
+    Field("group", _text, "", "Group of markets that is traded, where the venue has several."),
+    Field("account_num", _integer(0, 2**32 - 1), "", "Number of the owner's account that trades."),
+    Field("match_limit", _integer(1, 255), "", "Resting orders that one order may match."),
 )
 
 
