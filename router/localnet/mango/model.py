@@ -36,7 +36,7 @@ class _Handler(msgspec.Struct, frozen=True):
     name: str
 
 
-def _market_instructions() -> dict[str, Callable[[Execution], int]]:
+def _instructions() -> dict[str, Callable[[Execution], int]]:
     return {
         "perp_place_order": place_order,
         "perp_place_order_v2": place_order_v2,
@@ -50,10 +50,6 @@ def _market_instructions() -> dict[str, Callable[[Execution], int]]:
         "perp_update_funding": update_funding_now,
         "perp_deactivate_position": deactivate_position,
     }
-
-
-def _account_instructions() -> dict[str, Callable[[Execution], int]]:
-    return {}
 
 
 def _handlers(table: Mapping[str, Callable[[Execution], int]]) -> dict[bytes, _Handler]:
@@ -74,7 +70,7 @@ class MangoModel:
 
     def __init__(self, program_id: Pubkey = MANGO_PROGRAM) -> None:
         self._program_id = program_id
-        self._handlers = _handlers(_market_instructions() | _account_instructions())
+        self._handlers = _handlers(_instructions())
 
     @property
     def program_id(self) -> Pubkey:
