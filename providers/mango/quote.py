@@ -77,6 +77,7 @@ _BPS: Final = Decimal(10_000)
 _BPS_STEP: Final = Decimal("0.0001")
 _RATE_STEP: Final = Decimal("0.000000001")
 _PRICE_STEP: Final = Decimal("0.000001")
+_RATIO_STEP: Final = Decimal("0.000001")
 _LEVERAGE_STEP: Final = Decimal("0.01")
 _USD_STEP: Final = Decimal(1).scaleb(-QUOTE_DECIMALS)
 
@@ -198,8 +199,8 @@ def market_of(view: MarketView, group: Group) -> Market:
         min_size=step,
         tick_size=_tick(market),
         max_leverage=min(max_leverage(market, long=long) for long in (True, False)),
-        initial_margin_ratio=Decimal(initial) / ONE,
-        maintenance_margin_ratio=Decimal(keeping) / ONE,
+        initial_margin_ratio=_ratio(initial),
+        maintenance_margin_ratio=_ratio(keeping),
         lifecycle=lifecycle,
         lifecycle_reason=reason,
         oracle_price=None if view.oracle is None else native_to_price(market, view.oracle.price),
@@ -287,7 +288,7 @@ def lots_of(terms: QuoteTerms, snapshot: Snapshot) -> int:
     if lots < 1:
         least = base_lots_to_size(market, 1)
         usd = (least * native_to_price(market, snapshot.oracle.price)).quantize(_USD_STEP, ROUND_CEILING)
-        raise BelowMinimum(f"{asked} is less than the smallest order of {least} (${usd:f})")
+        raise BelowMinimum(f"{asked} is less than the smallest order of {least.normalize():f} (${usd:f})")
     return lots
 
 
@@ -325,7 +326,7 @@ def price_order(
 def _check_depth(snapshot: Snapshot, priced: Priced, base_lots: int) -> None:
     walk = priced.walk
     if walk.stopped is StopReason.OWN_ORDER:
-        raise mango_refusal(6048, "the account's own order rests in the way: cancel it first")
+        raise mango_refusal(6048, "the account's own order rests in the way")
     if walk.base_lots < base_lots:
         market = snapshot.market
         why = "within the order's match limit" if walk.stopped is StopReason.MATCH_LIMIT else "in the book"
@@ -377,11 +378,18 @@ def funding_rate_1h(snapshot: Snapshot, side: Side) -> Decimal:
     return rate if side is Side.LONG else -rate
 
 
+def _ratio(raw: int) -> Decimal:
+    """Return a margin ratio to a millionth: weights were set as 32-bit floats, which 0.9 is not."""
+    return (Decimal(raw) / ONE).quantize(_RATIO_STEP)
+
+
 def max_leverage(market: PerpMarket, *, long: bool) -> Decimal:
-    """Return the most leverage that a new position may have, from the initial weights; rounded down."""
-    ratio = initial_margin_ratio(market, long=long)
-    # A market that asks for no margin at all is bounded by its smallest ratio.
-    return (Decimal(ONE) / max(ratio, 1)).quantize(_LEVERAGE_STEP, ROUND_FLOOR)
+    """Return the most leverage that a new position may have, from the initial weights; rounded down.
+
+    The account's health decides in the end. A market that asks for less than a millionth of margin is taken at that.
+    """
+    ratio = max(_ratio(initial_margin_ratio(market, long=long)), _RATIO_STEP)
+    return (1 / ratio).quantize(_LEVERAGE_STEP, ROUND_FLOOR)
 
 
 def _after(snapshot: Snapshot, book: HealthBook, priced: Priced) -> HealthBook:
