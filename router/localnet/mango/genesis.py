@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import msgspec
 from solders.pubkey import Pubkey
 
-from router.localnet.drift.codec import Layout
 from router.localnet.mango.account_layouts import AccountHead, MangoAccount, PerpOpenOrder, PerpPosition, TokenPosition
 from router.localnet.mango.addresses import account_discriminator, insurance_vault_address
 from router.localnet.mango.enums import NO_EXPIRY, NodeTag, OrderTree, PlaceOrderType, Side
+from router.localnet.mango.execution import Content
 from router.localnet.mango.layouts import Bank, Group, MintInfo, OracleConfig, PerpMarket, StablePriceModel
 from router.localnet.mango.numbers import FRACTION_BITS, ONE
 
@@ -140,7 +140,7 @@ def _text(name: str, width: int) -> bytes:
     return name.encode().ljust(width, b"\0")
 
 
-def account_data(content: Layout | MangoAccount) -> bytes:
+def account_data(content: Content) -> bytes:
     """Return an account's data, discriminator first."""
     return account_discriminator(type(content).__name__) + content.encode()
 
