@@ -88,7 +88,7 @@ SlippageBps = Annotated[
 TtlSeconds = Annotated[
     int,
     Meta(
-        description="No attempt starts later than this many seconds after the order.",
+        description="No attempt starts later than this many seconds after the order, but for a blocked close.",
         extra_json_schema={"minimum": 1, "maximum": 3_600},
         extra={"hint": "a whole number from 1 to 3600"},
     ),

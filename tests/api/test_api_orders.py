@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -14,10 +15,11 @@ import pytest
 from msgspec.structs import replace
 
 from providers.base.errors import ErrorClass, Phase
+from router.engine.blocked import Block
 from router.engine.requests import Candidate
 from router.ledger.records import OrderStatus
 from tests.api.running import Running
-from tests.api.scripted_engine import CHAIN, error
+from tests.api.scripted_engine import CHAIN, NOW, error
 
 BODY: dict[str, Any] = {"market": "SOLUSDT", "side": "long", "size_usd": "100", "leverage": "2"}
 
@@ -330,6 +332,23 @@ def test_a_quote_that_nobody_gives_tells_why(service: Running, code: str, status
     assert (answer.status_code, answer.json()["code"]) == (status, "no_quote")
     assert answer.json()["candidates"][0]["error"]["code"] == code
     assert answer.json()["candidates"][0]["error"]["class"] == kind
+
+
+def test_a_blocked_close_is_202_and_says_what_to_do(service: Running) -> None:
+    """Not a failure: the order stands, with its cause, advice and the next try; a cancel takes it all away."""
+    position = open_order(service).json()["position_id"]
+    service.engine.script = OrderStatus.PENDING
+    cause = error("being_liquidated", ErrorClass.VENUE_ACCOUNT)
+    service.engine.block = Block(cause=cause, since=NOW, next_try_at=NOW + timedelta(seconds=8))
+
+    answer = service.client.post("/v1/close", json={"position_id": position}, headers={"Prefer": "respond-async"})
+
+    assert answer.status_code == 202
+    blocked = answer.json()["blocked"]
+    assert (blocked["code"], blocked["cause"]) == ("close_blocked", "being_liquidated")
+    assert (blocked["detail"], blocked["next_try_at"]) == ("being_liquidated happened", "2026-01-01T12:00:08Z")
+    assert "collateral" in blocked["advice"]
+    assert service.client.get(answer.headers["location"]).json()["blocked"] == blocked
 
 
 # --- lists and service pages -----------------------------------------------------------------------------------------
