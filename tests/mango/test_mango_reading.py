@@ -257,7 +257,7 @@ def test_the_groups_gate(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("flags", [{"reduce_only": True}, {"reduce_only": True, "force_close": True}])
-def test_a_market_that_only_reduces(desk: Desk, flags: dict[str, bool]) -> None:
+def test_a_market_that_only_reduces(desk: Desk, flags: dict[str, Any]) -> None:
     """Opens are refused with the venue's own code; closes pass."""
     desk.market(**flags)
     refusal = desk.refusal()
@@ -311,7 +311,7 @@ def test_the_state_of_the_account(desk: Desk) -> None:
 def test_a_quote_worked_out_by_hand(desk: Desk) -> None:
     """1 SOL: 50 lots at $100.10 and 50 at $100.20 make $100.15; 6 bps of fee and a tenth of a cent of penalty."""
     quote = desk.quote(size=Decimal("1.009"), leverage=Decimal(5))
-    assert (quote.size, quote.size_usd, quote.expected_price) == (1, Decimal("100.15"), Decimal("100.15"))
+    assert (quote.size, quote.size_usd, quote.expected_price) == (Decimal(1), Decimal("100.15"), Decimal("100.15"))
     assert quote.price_impact_bps == Decimal("4.9951")
     # $0.06009 and $0.001, rounded up to a millionth.
     assert quote.fee_usd == Decimal("0.061090")
@@ -327,7 +327,7 @@ def test_a_sell_is_priced_on_the_bids(desk: Desk) -> None:
     """1 SOL sold: 50 lots at $99.90 and 50 at $99.80; a close needs no margin."""
     desk.account(tokens=[(0, 10 * DOLLAR * ONE)], perps=[Perp(market=2, base=100, quote=-100 * DOLLAR * ONE)])
     quote = desk.quote(kind=OrderKind.CLOSE, side=Side.LONG, size=Decimal(1))
-    assert (quote.expected_price, quote.margin_required_usd) == (Decimal("99.85"), 0)
+    assert (quote.expected_price, quote.margin_required_usd) == (Decimal("99.85"), Decimal(0))
     short = desk.quote(side=Side.SHORT, size=Decimal("0.5"))
     assert short.expected_price == Decimal("99.9")
     assert short.price_impact_bps == 0
@@ -353,7 +353,8 @@ def test_what_is_too_small_says_the_minimum_in_dollars(desk: Desk) -> None:
         desk.quote(size=Decimal("0.0099"))
     with pytest.raises(BelowMinimum, match=r"\$0\.5 is less than"):
         desk.quote(size_usd=Decimal("0.5"))
-    for terms in ({"size": Decimal(0)}, {"size_usd": Decimal(-1)}, {}):
+    wrong: tuple[dict[str, Any], ...] = ({"size": Decimal(0)}, {"size_usd": Decimal(-1)}, {})
+    for terms in wrong:
         with pytest.raises(InvalidSize):
             desk.quote(**terms)
 
