@@ -216,8 +216,8 @@ def test_everything_else_is_encoded_as_the_interface_says(interface: Interface, 
     created = build.create_account_instruction(
         trader, account_num=number, tokens=4, perps=4, perp_open_orders=8, name="name"
     )
-    given = {**dict.fromkeys(counts, 0), "tokenCount": 4, "perpCount": 4, "perpOoCount": 8}
-    expected = {"accountNum": number, **given, "name": "name"}
+    given: dict[str, Argument] = {**dict.fromkeys(counts, 0), "tokenCount": 4, "perpCount": 4, "perpOoCount": 8}
+    expected: dict[str, Argument] = {"accountNum": number, **given, "name": "name"}
     assert shown(created) == shown(make(world.program_id, "accountCreateV2", expected, {**names, **payer}))
 
     order_id = world.number(128)
