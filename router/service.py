@@ -22,6 +22,7 @@ from router import __version__
 from router.engine.context import EngineContext, EngineSettings
 from router.engine.engine import Engine
 from router.engine.plan import Patience
+from router.ledger.elsewhere import knows_handle_in
 from router.ledger.sqlite import SqliteLedger
 from router.ops.metrics import Metrics
 from router.ops.observers import EngineMetrics, RpcMetrics
@@ -130,7 +131,13 @@ async def build_service(settings: Settings, clock: Clock | None = None) -> Servi
         observer=EngineMetrics(metrics),
     )
     explorer = EXPLORER_URLS[settings.network].replace("{rpc_url}", _shown_rpc_url(settings))
-    engine = Engine(context, explorer=explorer)
+    accounts = accounts_ledger_path(settings)
+    engine = Engine(
+        context,
+        explorer=explorer,
+        wallet=None if cluster.signer is None else cluster.signer_history,
+        known_elsewhere=lambda signature: knows_handle_in(accounts, signature),
+    )
     metrics.open_orders.set_function(lambda: engine.open_order_count)
     metrics.unknown_orders.set_function(lambda: len(engine.unknown_ages_s()))
     metrics.unknown_oldest_seconds.set_function(lambda: max(engine.unknown_ages_s(), default=0.0))
@@ -271,12 +278,19 @@ def _engine_settings(settings: Settings) -> EngineSettings:
         # A confirmed answer is a slot away: looking more often than twice a slot finds nothing sooner.
         settle_interval_s=slot_s / 2,
         rebroadcast_s=max(1.0, slot_s * 4),
+        reconcile_interval_s=float(settings.reconcile_s),
     )
 
 
 def ledger_path(settings: Settings) -> Path:
     """Return the file that `ROUTER_LEDGER_URL` names."""
     return Path(settings.ledger_url.removeprefix("sqlite:///"))
+
+
+def accounts_ledger_path(settings: Settings) -> Path:
+    """Return the small ledger of the account commands, beside the service's."""
+    path = ledger_path(settings)
+    return path.with_name(f"{path.stem}.accounts{path.suffix}")
 
 
 def _shown_rpc_url(settings: Settings) -> str:

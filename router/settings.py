@@ -208,6 +208,7 @@ FIELDS: Final = (
     Field("priority_fee_cap", _integer(0, 10**9), "2000000", "Highest priority fee, micro-lamports per compute unit."),
     Field("slot_patience", _integer(1, 1_000), "12", "Slots without proof before a sibling or a fence is sent."),
     Field("proof_commitment", _choice("confirmed", "finalized"), "confirmed", "Commitment at which proofs are read."),
+    Field("reconcile_s", _integer(1, 86_400), "30", "Seconds between two comparisons of the books with the venues."),
     Field("localnet_dir", _path, "var/localnet", "State of the embedded cluster."),
     Field(
         "localnet_port", _integer(0, 65_535), "8899", "Port of the embedded cluster's JSON-RPC; websocket one above."
@@ -257,6 +258,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     priority_fee_cap: int
     slot_patience: int
     proof_commitment: Literal["confirmed", "finalized"]
+    reconcile_s: int
     localnet_dir: Path
     localnet_port: int
     localnet_slot_ms: int

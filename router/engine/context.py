@@ -39,6 +39,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
         catalog_ttl_s: how long market lists are kept.
         quote_timeout_s: for one provider's quote.
         unknown_alert_s: an order unclear for longer raises an alert.
+        reconcile_interval_s: between two comparisons of the books with the venues.
     """
 
     chain: tuple[str, ...]
@@ -59,6 +60,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     catalog_ttl_s: float = 5.0
     quote_timeout_s: float = 5.0
     unknown_alert_s: float = 120.0
+    reconcile_interval_s: float = 30.0
 
 
 class EngineContext:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 
 from providers.base.clock import new_id
 from providers.base.errors import ErrorClass, ErrorInfo, ProviderError, TimedOut
+from providers.base.protocol import SignerHistory
 from providers.base.types import LockTerms, OrderKind, Quote, QuoteTerms
 from router.engine.admission import Admission, lots_to_close, reservations_for
 from router.engine.blocked import Block, blocked_now
 from router.engine.catalog import Catalog
 from router.engine.context import EngineContext
+from router.engine.oversight import Oversight
 from router.engine.plan import unresolved
 from router.engine.pricing import worst_price_of
+from router.engine.reconcile import Reconciler
+from router.engine.reports import Reconciliation
 from router.engine.requests import (
     Candidate,
     CloseRequest,
@@ -41,7 +45,17 @@ from router.engine.runner import OrderRunner
 from router.engine.settlement import order_view
 from router.engine.watch import Watch
 from router.ledger.protocol import BadCursor, KeyReused, OverReserved
-from router.ledger.records import NewOrder, OrderStatus, OrderView, PositionRecord, PositionStatus, Reservation
+from router.ledger.records import (
+    FindingKind,
+    FindingRecord,
+    FindingStatus,
+    NewOrder,
+    OrderStatus,
+    OrderView,
+    PositionRecord,
+    PositionStatus,
+    Reservation,
+)
 
 __all__ = ["Engine"]
 
@@ -60,9 +74,18 @@ class Engine:
 
     Args:
         explorer: template of a transaction's page, with `{signature}`.
+        wallet: what our key has signed; null where nobody can tell.
+        known_elsewhere: whether a signature is on record in another ledger of this service.
     """
 
-    def __init__(self, context: EngineContext, *, explorer: str = "{signature}") -> None:
+    def __init__(
+        self,
+        context: EngineContext,
+        *,
+        explorer: str = "{signature}",
+        wallet: SignerHistory | None = None,
+        known_elsewhere: Callable[[str], bool] | None = None,
+    ) -> None:
         self._context = context
         self._ledger = context.ledger
         self._clock = context.clock
@@ -70,6 +93,8 @@ class Engine:
         self._catalog = Catalog(context)
         self._admission = Admission(context, self._catalog)
         self._watch = Watch(context, self._start_runner)
+        reconciler = Reconciler(context, wallet=wallet, known_elsewhere=known_elsewhere, reopen=self._start_runner)
+        self._oversight = Oversight(context, self._catalog, reconciler)
         self._runners: dict[str, tuple[OrderRunner, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._recovered = False
@@ -80,6 +105,8 @@ class Engine:
 
     async def start(self) -> None:
         """Load every open order, ask once what became of its attempts, then let all of them go on (DESIGN 5)."""
+        # What held opens before a restart holds them after it.
+        self._oversight.restore_holds()
         runners: list[OrderRunner] = []
         for view in self._ledger.open_orders():
             journaled = [attempt.attempt_id for attempt in unresolved(view)]
@@ -87,6 +114,7 @@ class Engine:
         await self._ask_once(runners)
         for runner in runners:
             self._run(runner)
+        self._keep(await self._oversight.start())
         self._recovered = True
         self._keep(asyncio.create_task(self._watch.run(), name="watch"))
         log.info("engine_ready", extra={"recovered_orders": len(runners)})
@@ -273,6 +301,32 @@ class Engine:
         finally:
             timer.cancel()
         return view
+
+    # -- reconciliation ------------------------------------------------------------------------------------------
+
+    async def reconcile(self) -> None:
+        """Hold every venue against the books now; `reconciliation` tells what came of it."""
+        await self._oversight.reconcile()
+
+    def reconciliation(
+        self,
+        *,
+        limit: int,
+        cursor: str | None,
+        kind: FindingKind | None,
+        provider: str | None,
+        status: FindingStatus | None,
+    ) -> Reconciliation:
+        """Return the last comparison and a page of findings, newest first; raise `CursorInvalid`."""
+        return self._oversight.reconciliation(limit=limit, cursor=cursor, kind=kind, provider=provider, status=status)
+
+    async def acknowledge(self, finding_id: str, reason: str, caller: str) -> FindingRecord:
+        """Note why a finding may stand, and let go the opens that it alone held; raise `FindingNotFound`."""
+        return await self._oversight.acknowledge(finding_id, reason, caller)
+
+    async def adopt(self, provider: str, market: str, caller: str) -> PositionAnswer:
+        """Make a position of what the account holds beside ours; after that it is closed like any other."""
+        return await self._marked(await self._oversight.adopt(provider, market, caller))
 
     # -- reads ---------------------------------------------------------------------------------------------------
 

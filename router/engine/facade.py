@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from router.engine.blocked import Block
+from router.engine.reports import Reconciliation
 from router.engine.requests import (
     CloseRequest,
     MarketListing,
@@ -16,7 +17,7 @@ from router.engine.requests import (
     QuoteAnswer,
     QuoteRequest,
 )
-from router.ledger.records import OrderStatus, OrderView, PositionStatus
+from router.ledger.records import FindingKind, FindingRecord, FindingStatus, OrderStatus, OrderView, PositionStatus
 
 __all__ = ["EngineFacade"]
 
@@ -85,6 +86,30 @@ class EngineFacade(Protocol):
 
     async def providers(self) -> tuple[ProviderListing, ...]:
         """Return the chain: lifecycle, capacity, and the error where a venue cannot be read."""
+        ...
+
+    async def reconcile(self) -> None:
+        """Hold every venue against the books now."""
+        ...
+
+    def reconciliation(
+        self,
+        *,
+        limit: int,
+        cursor: str | None,
+        kind: FindingKind | None,
+        provider: str | None,
+        status: FindingStatus | None,
+    ) -> Reconciliation:
+        """Return the last comparison and a page of findings, newest first."""
+        ...
+
+    async def acknowledge(self, finding_id: str, reason: str, caller: str) -> FindingRecord:
+        """Note why a finding may stand; raise `FindingNotFound`."""
+        ...
+
+    async def adopt(self, provider: str, market: str, caller: str) -> PositionAnswer:
+        """Make a position of what the account holds beside ours; raise `NothingForeignHeld`, `EntryPriceUnknown`."""
         ...
 
     def readiness(self) -> Mapping[str, str]:

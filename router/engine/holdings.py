@@ -1,4 +1,4 @@
-"""What the router holds or may hold on a venue's slot, so that an open never nets against it."""
+"""What the router or anybody else holds, or may hold, on a venue's slot, so that an open never nets against it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ __all__ = ["opposite_holding"]
 def opposite_holding(ledger: Ledger, provider: str, order: OrderRecord) -> str | None:
     """Say what an open of `order` at `provider` would net against, or null when nothing is in the way.
 
-    An attempt whose outcome is unclear counts as a holding of its side.
+    An attempt whose outcome is unclear counts as a holding of its side, and so does the foreign part of the slot.
     """
     lots, _ = ledger.positions(
         limit=1, provider=provider, market=order.market, side=order.side.other, status=PositionStatus.OPEN
     )
     if lots:
         return f"{lots[0].position_id} holds the {order.side.other} side of {order.market} on {provider}"
+    part = ledger.foreign_part(provider, order.market)
+    if part is not None and part.side is order.side.other:
+        return f"{part.size:f} of the {part.side} side of {order.market} on {provider} is held by somebody else"
     other = ledger.unclear_open(provider=provider, market=order.market, side=order.side.other)
     if other is not None:
         return f"{other} may still open the {order.side.other} side of {order.market} on {provider}"

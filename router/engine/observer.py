@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Protocol
 
@@ -47,6 +48,14 @@ class EngineObserver(Protocol):
         """Measure a fill's distance from the order's expected price; positive is against the caller."""
         ...
 
+    def reconciled(self, provider: str, status: str) -> None:
+        """Count a run of reconciliation over one provider (or the wallet)."""
+        ...
+
+    def findings_open(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Set how many findings are open, by kind and provider; those not named are none."""
+        ...
+
 
 class SilentObserver:
     """Counts nothing."""
@@ -73,4 +82,10 @@ class SilentObserver:
         """Do nothing."""
 
     def slippage(self, provider: str, slippage_bps: Decimal) -> None:
+        """Do nothing."""
+
+    def reconciled(self, provider: str, status: str) -> None:
+        """Do nothing."""
+
+    def findings_open(self, counts: Mapping[tuple[str, str], int]) -> None:
         """Do nothing."""

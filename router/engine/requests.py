@@ -17,11 +17,14 @@ __all__ = [
     "CloseRequest",
     "CursorInvalid",
     "DeadlineTooFar",
+    "EntryPriceUnknown",
+    "FindingNotFound",
     "InvalidRequest",
     "KeyMismatch",
     "LeverageTooHigh",
     "MarketListing",
     "MarketUnknown",
+    "NothingForeignHeld",
     "NothingToClose",
     "OpenRequest",
     "OpensHeld",
@@ -242,3 +245,21 @@ class QuoteFailed(Refusal):
     """No provider gave a quote; `data["candidates"]` are `Candidate`s and tell why."""
 
     code = "no_quote"
+
+
+class FindingNotFound(Refusal):
+    """No such finding."""
+
+    code = "finding_not_found"
+
+
+class NothingForeignHeld(Refusal):
+    """Nothing is held in that market beside the router's own positions: there is nothing to adopt."""
+
+    code = "nothing_foreign"
+
+
+class EntryPriceUnknown(Refusal):
+    """Neither the venue nor a booked fill tells at what price the foreign part was entered."""
+
+    code = "entry_price_unknown"

@@ -13,7 +13,15 @@ from providers.base.types import Evidence, LockRef, Outcome, OutcomeState, Purpo
 from router.engine.context import EngineContext
 from router.engine.pricing import slippage_bps_of
 from router.ledger.protocol import Ledger, LedgerError
-from router.ledger.records import AttemptRecord, AttemptState, OrderStatus, OrderView, SecondaryState
+from router.ledger.records import (
+    AttemptRecord,
+    AttemptState,
+    Finding,
+    FindingKind,
+    OrderStatus,
+    OrderView,
+    SecondaryState,
+)
 
 __all__ = ["Settlement", "holder_verdict", "lock_ref", "lock_refs", "order_view", "submission_of"]
 
@@ -90,7 +98,7 @@ class Settlement:
             await self.record(attempt, Outcome(state=OutcomeState.UNKNOWN))
             return
         if attempt.state is AttemptState.DEAD and outcome.fills:
-            self._report_violation(attempt, "was proven dead, and filled")
+            await self._report_violation(attempt, "was proven dead, and filled")
         if outcome.state is OutcomeState.SUPERSEDED:
             await self._book_superseded(order_id, attempt, outcome)
             return
@@ -115,11 +123,22 @@ class Settlement:
         holder = next(a for a in view.attempts if a.submission is not None and a.submission.handle == outcome.holder)
         if holder.state is AttemptState.DEAD and not holder.executed:
             # Who holds the lock has executed, whatever was proven of it before: nothing may go on until it is settled.
-            self._report_violation(holder, "was proven dead, and holds the order lock")
+            await self._report_violation(holder, "was proven dead, and holds the order lock")
             await self.record(holder, Outcome(state=OutcomeState.UNKNOWN, landed=True, executed=True))
 
-    def _report_violation(self, attempt: AttemptRecord, what: str) -> None:
+    async def _report_violation(self, attempt: AttemptRecord, what: str) -> None:
+        """Hold opens, now and after a restart, until a person has acknowledged the finding."""
         log.critical("promise_violation", extra={"order_id": attempt.order_id, "attempt_id": attempt.attempt_id})
+        self._context.hold_opens("promise_violation", f"{attempt.attempt_id} {what}")
+        finding = Finding(
+            kind=FindingKind.PROMISE_VIOLATION,
+            provider=attempt.provider,
+            market=order_view(self._ledger, attempt.order_id).order.market,
+            subject=attempt.attempt_id,
+            detail={"order_id": attempt.order_id, "attempt_id": attempt.attempt_id, "what": what},
+        )
+        await self._ledger.find(finding, self._clock.now())
+        # A look at the findings in between may have let go what was not on record yet.
         self._context.hold_opens("promise_violation", f"{attempt.attempt_id} {what}")
 
     async def record(self, attempt: AttemptRecord, outcome: Outcome) -> None:
@@ -199,7 +218,7 @@ class Settlement:
             # A look that shows nothing takes back nothing; one that shows it on the chain after all takes back a death.
             shut_out = attempt.state in {AttemptState.DEAD, AttemptState.SUPERSEDED} and not attempt.executed
             if news or (shut_out and outcome.executed):
-                self._report_violation(attempt, f"was {attempt.state}, and executed")
+                await self._report_violation(attempt, f"was {attempt.state}, and executed")
                 await self.record(attempt, outcome)
             return
         impatient = self._clock.now() - attempt.started_at >= self._context.settings.patience.unproven

@@ -10,12 +10,14 @@ import sqlite3
 from datetime import datetime
 from decimal import Decimal
 
+import msgspec
+
 from providers.base.types import Side, VenueEvent
-from router.ledger import audit
+from router.ledger import audit, findings
 from router.ledger.booking import EXACT, tidy
 from router.ledger.codec import decimal_text, optional, parse_decimal, parse_time, time_text
 from router.ledger.lots import write_lot
-from router.ledger.protocol import LedgerError, NothingForeign
+from router.ledger.protocol import EntryUnknown, Explain, LedgerError, NothingForeign
 from router.ledger.records import ForeignPart, OutsideBooked, Watermark
 
 __all__ = [
@@ -42,8 +44,13 @@ RECENT_FILLS = 200
 # --- outside fills ---------------------------------------------------------------------------------------------------
 
 
-def book(connection: sqlite3.Connection, provider: str, event: VenueEvent, at: datetime) -> OutsideBooked:
-    """Book a change that no attempt of ours made, once; what an attempt has booked is not booked again."""
+def book(
+    connection: sqlite3.Connection, provider: str, event: VenueEvent, at: datetime, explain: Explain | None = None
+) -> OutsideBooked:
+    """Book a change that no attempt of ours made, once; what an attempt has booked is not booked again.
+
+    What `explain` finds in it is written with it, so that a crash leaves both or neither.
+    """
     if not event.base_delta.is_finite() or event.base_delta == 0 or not event.price.is_finite() or event.price <= 0:
         raise LedgerError(f"outside fill {event.venue_fill_id} gave nothing")
     if is_booked(connection, provider, event.venue_fill_id):
@@ -99,7 +106,11 @@ def book(connection: sqlite3.Connection, provider: str, event: VenueEvent, at: d
         connection, provider, event.market, foreign_delta, price=event.price, at=at, because=event.venue_fill_id
     )
     after = before + foreign_delta
-    return OutsideBooked(new=True, reduced=dict(reductions), foreign_before=before, foreign_after=after)
+    booked = OutsideBooked(new=True, reduced=dict(reductions), foreign_before=before, foreign_after=after)
+    finding = None if explain is None else explain(booked)
+    if finding is None:
+        return booked
+    return msgspec.structs.replace(booked, finding=findings.find(connection, finding, at))
 
 
 def _toward_zero(held: Decimal, delta: Decimal) -> Decimal:
@@ -308,14 +319,14 @@ def adopt(
 
     Raises:
         NothingForeign: there is no foreign part.
-        LedgerError: nothing tells at what price it was entered.
+        EntryUnknown: nothing tells at what price it was entered.
     """
     part = foreign_part(connection, provider, market)
     if part is None:
         raise NothingForeign(provider, market)
     price = part.entry_price or entry_price
     if price is None or price <= 0:
-        raise LedgerError(f"nothing tells at what price the foreign part of {market} on {provider} was entered")
+        raise EntryUnknown(provider, market)
     connection.execute(
         """
         INSERT INTO positions (

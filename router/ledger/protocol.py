@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
@@ -33,6 +33,8 @@ from router.ledger.records import (
 __all__ = [
     "BadCursor",
     "Created",
+    "EntryUnknown",
+    "Explain",
     "FindingUnknown",
     "KeyReused",
     "Ledger",
@@ -41,6 +43,9 @@ __all__ = [
     "OverReserved",
     "WrongCluster",
 ]
+
+Explain = Callable[[OutsideBooked], Finding | None]
+"""What an outside fill means, told from what booking it did: a pure function, run within the write."""
 
 
 class LedgerError(Exception):
@@ -89,6 +94,13 @@ class NothingForeign(LedgerError):
         super().__init__(f"nothing foreign is held in {market} on {provider}")
         self.provider = provider
         self.market = market
+
+
+class EntryUnknown(LedgerError):
+    """Nothing tells at what price a foreign part was entered."""
+
+    def __init__(self, provider: str, market: str) -> None:
+        super().__init__(f"nothing tells at what price the foreign part of {market} on {provider} was entered")
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -285,12 +297,14 @@ class Ledger(Protocol):
         """Return every finding that is not resolved, oldest first."""
         ...
 
-    async def book_outside(self, provider: str, event: VenueEvent, at: datetime) -> OutsideBooked:
+    async def book_outside(
+        self, provider: str, event: VenueEvent, at: datetime, *, explain: Explain | None = None
+    ) -> OutsideBooked:
         """Book a change of the holding that no attempt made, once by (provider, venue fill id).
 
         It takes the foreign part first, then the oldest lot (realising PnL); what is left of it makes or grows the
         foreign part. A fill that an attempt has booked changes nothing. Should it turn out to be an attempt's later,
-        `record_outcome` takes the outside booking back.
+        `record_outcome` takes the outside booking back. What `explain` finds is stored in the same transaction.
         """
         ...
 
@@ -314,7 +328,7 @@ class Ledger(Protocol):
 
         Raises:
             NothingForeign: there is no foreign part.
-            LedgerError: nothing tells at what price it was entered.
+            EntryUnknown: nothing tells at what price it was entered.
         """
         ...
 

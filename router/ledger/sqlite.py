@@ -19,7 +19,7 @@ from router.ledger import attempts, audit, findings, orders, outcomes, outside, 
 from router.ledger.audit import AuditEvent
 from router.ledger.codec import time_text
 from router.ledger.guard import FileGuard
-from router.ledger.protocol import Created, LedgerError
+from router.ledger.protocol import Created, Explain, LedgerError
 from router.ledger.records import (
     AttemptRecord,
     Finding,
@@ -312,9 +312,11 @@ class SqliteLedger:
         with self._snapshot() as connection:
             return findings.standing(connection)
 
-    async def book_outside(self, provider: str, event: VenueEvent, at: datetime) -> OutsideBooked:
+    async def book_outside(
+        self, provider: str, event: VenueEvent, at: datetime, *, explain: Explain | None = None
+    ) -> OutsideBooked:
         """Book a change of the holding that no attempt made, once."""
-        return await self._writer.run(lambda connection: outside.book(connection, provider, event, at))
+        return await self._writer.run(lambda connection: outside.book(connection, provider, event, at, explain))
 
     async def set_foreign_part(
         self,

@@ -30,6 +30,8 @@ class Metrics:
         alerts: something that an operator should look at, by kind.
         fences: fences that ended, by result.
         locks_unreclaimed: order locks whose lamports are still on loan.
+        reconciliation_findings: open findings, by kind and provider (or `wallet`).
+        reconciliation_runs: comparisons of one provider with the books, by what came of them.
     """
 
     def __init__(self, *, version: str, network: str) -> None:
@@ -88,6 +90,15 @@ class Metrics:
         self.fences = Counter("router_fences_total", "Fences that ended.", ("result",), registry=registry)
         self.locks_unreclaimed = Gauge(
             "router_locks_unreclaimed", "Order locks whose lamports are on loan.", registry=registry
+        )
+        self.reconciliation_findings = Gauge(
+            "router_reconciliation_findings", "Findings that are open.", ("kind", "provider"), registry=registry
+        )
+        self.reconciliation_runs = Counter(
+            "router_reconciliation_runs_total",
+            "Comparisons of a provider with the books.",
+            ("provider", "status"),
+            registry=registry,
         )
         build = Gauge("router_build_info", "The running build.", ("version", "network"), registry=registry)
         build.labels(version, network).set(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 
 from providers.base.errors import ErrorClass
@@ -49,6 +50,16 @@ class EngineMetrics:
     def slippage(self, provider: str, slippage_bps: Decimal) -> None:
         """Measure a fill's distance from the expected price."""
         self._metrics.fill_slippage_bps.labels(provider).observe(float(slippage_bps))  # a statistic, not money
+
+    def reconciled(self, provider: str, status: str) -> None:
+        """Count a run of reconciliation."""
+        self._metrics.reconciliation_runs.labels(provider, status).inc()
+
+    def findings_open(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Set how many findings are open."""
+        self._metrics.reconciliation_findings.clear()
+        for (kind, provider), count in counts.items():
+            self._metrics.reconciliation_findings.labels(kind, provider).set(count)
 
 
 class RpcMetrics:
