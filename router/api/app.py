@@ -16,6 +16,7 @@ from router.api.lifecycle import Lifecycle
 from router.api.observe import AsgiApp, Observed
 from router.api.problems import ApiError, refused, unexpected, unroutable
 from router.api.reading import Reading
+from router.api.reconciling import Reconciling
 from router.api.service_pages import ServicePages
 from router.api.trading import Trading
 from router.engine.facade import EngineFacade
@@ -41,7 +42,7 @@ def create_app(
     def provide_api() -> Api:
         return api
 
-    guarded = Router(path="/", route_handlers=[Trading, Reading], guards=[guard_for(keys)])
+    guarded = Router(path="/", route_handlers=[Trading, Reading, Reconciling], guards=[guard_for(keys)])
     app = Litestar(
         route_handlers=[guarded, ServicePages],
         dependencies={"api": Provide(provide_api, sync_to_thread=False, use_cache=True)},

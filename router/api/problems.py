@@ -67,6 +67,8 @@ CATALOGUE: Final[Mapping[str, Kind]] = {
     "unknown_market": Kind(404, "The market is not known", "no", "No provider lists it; `nearest` has similar names."),
     "order_not_found": Kind(404, "The order is not known", "no", "No order has this id."),
     "position_not_found": Kind(404, "The position is not known", "no", "No position has this id."),
+    "finding_not_found": Kind(404, "The finding is not known", "no", "No finding has this id."),
+    "nothing_foreign": Kind(404, "Nothing foreign is held", "no", "Only what the router did not open can be adopted."),
     "provider_not_found": Kind(404, "The provider is not known", "no", "It is not in the chain; see `providers`."),
     "method_not_allowed": Kind(405, "The method is not allowed here", "no", "See the `Allow` header."),
     "body_too_large": Kind(413, "The body is too large", "no", "No request of this API needs more than 64 KiB."),
@@ -97,6 +99,9 @@ CATALOGUE: Final[Mapping[str, Kind]] = {
     "leverage_too_high": Kind(422, "More leverage than anybody gives", "no", "See `max_leverage`."),
     "idempotency_key_reused": Kind(
         422, "The key belongs to another request", "yes_new_key", "A key stands for one body for ever."
+    ),
+    "entry_price_unknown": Kind(
+        422, "The entry price is not known", "no", "Neither the venue nor a booked fill shows it: close it by hand."
     ),
     "nothing_to_close": Kind(422, "Nothing is left to close", "no", "It is closed, or other closes hold all of it."),
     "would_leave_dust": Kind(

@@ -14,9 +14,12 @@ from msgspec import Meta
 
 from providers.base.errors import ErrorClass, Phase
 from providers.base.types import Lifecycle, OrderKind, OutcomeState, Side
-from router.ledger.records import OrderStatus, PositionStatus
+from router.engine.reports import MarketStatus, ReportStatus
+from router.ledger.records import FindingKind, FindingStatus, OrderStatus, PositionStatus
 
 __all__ = [
+    "AcknowledgeBody",
+    "AdoptBody",
     "AttemptAnswer",
     "CandidateAnswer",
     "CapacityAnswer",
@@ -26,6 +29,8 @@ __all__ = [
     "EvidenceAnswer",
     "FieldError",
     "FillAnswer",
+    "FindingAnswer",
+    "FindingPage",
     "LiveAnswer",
     "MarketAnswer",
     "MarketProviderAnswer",
@@ -44,6 +49,9 @@ __all__ = [
     "QuoteBody",
     "QuoteDocument",
     "ReadyAnswer",
+    "ReconciledMarket",
+    "ReconciledProvider",
+    "ReconciliationAnswer",
     "Retryable",
 ]
 
@@ -145,6 +153,19 @@ class ProtectionBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     stop_loss: AmountText | None = None
     take_profit: AmountText | None = None
+
+
+class AdoptBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The slot whose foreign part becomes a position."""
+
+    provider: ProviderText
+    market: MarketText
+
+
+class AcknowledgeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why the finding may stand: kept with it."""
+
+    reason: Annotated[str, Meta(min_length=1, max_length=500, extra={"hint": "1 to 500 characters"})]
 
 
 class EmptyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -393,6 +414,58 @@ class Providers(msgspec.Struct, frozen=True, kw_only=True):
 
     items: tuple[ProviderAnswer, ...]
     next_cursor: None = None
+
+
+class ReconciledMarket(msgspec.Struct, frozen=True, kw_only=True):
+    """One slot of a venue, negative for a short: positions and foreign part should make the venue's size."""
+
+    market: str
+    booked_size: Amount
+    foreign_size: Amount
+    venue_size: Amount
+    status: MarketStatus
+
+
+class ReconciledProvider(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider (or the `wallet`) as the last comparison found it; `detail` says why it was not compared."""
+
+    provider: str
+    status: ReportStatus
+    detail: str
+    slot: int | None
+    as_of: Moment
+    markets: tuple[ReconciledMarket, ...]
+
+
+class FindingAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A difference between the books and a venue, with its evidence; `reason` is why it went or may stand."""
+
+    finding_id: str
+    kind: FindingKind
+    provider: str
+    market: str | None
+    subject: str
+    status: FindingStatus
+    detail: dict[str, str]
+    evidence: tuple[EvidenceAnswer, ...]
+    first_seen_at: Moment
+    last_seen_at: Moment
+    resolved_at: Moment | None
+    reason: str | None
+
+
+class FindingPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of findings, newest first."""
+
+    items: tuple[FindingAnswer, ...]
+    next_cursor: str | None
+
+
+class ReconciliationAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Every provider as it was last compared, and a page of findings."""
+
+    providers: tuple[ReconciledProvider, ...]
+    findings: FindingPage
 
 
 class LiveAnswer(msgspec.Struct, frozen=True, kw_only=True):

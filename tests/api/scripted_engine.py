@@ -23,14 +23,17 @@ from providers.base.types import (
     Submission,
 )
 from router.engine.blocked import Block
+from router.engine.reports import MarketReport, MarketStatus, ProviderReport, Reconciliation, ReportStatus
 from router.engine.requests import (
     BelowEveryMinimum,
     Candidate,
     CloseRequest,
+    FindingNotFound,
     KeyMismatch,
     LeverageTooHigh,
     MarketListing,
     MarketUnknown,
+    NothingForeignHeld,
     NothingToClose,
     OpenRequest,
     OpensHeld,
@@ -49,6 +52,9 @@ from router.ledger.records import (
     AttemptRecord,
     AttemptState,
     FillRecord,
+    FindingKind,
+    FindingRecord,
+    FindingStatus,
     OrderRecord,
     OrderStatus,
     OrderView,
@@ -61,6 +67,21 @@ PRICE = Decimal("150.25")
 MARKETS = ("SOL-PERP", "BTC-PERP", "ETH-PERP")
 CHAIN = ("drift", "mango")
 SIGNATURE = "5" * 88
+
+FINDING = FindingRecord(
+    finding_id="fnd_1",
+    kind=FindingKind.SIZE_DIFFERS,
+    provider="drift",
+    market="SOL-PERP",
+    subject="SOL-PERP",
+    detail={"venue_size": "-1.5"},
+    evidence=(Evidence(kind="holdings", slot=7),),
+    status=FindingStatus.OPEN,
+    first_seen_at=NOW,
+    last_seen_at=NOW,
+    resolved_at=None,
+    reason=None,
+)
 
 
 def error(code: str, error_class: ErrorClass, phase: Phase = Phase.NOT_SENT, raw: str | None = None) -> ErrorInfo:
@@ -91,11 +112,66 @@ class ScriptedEngine:
         self.candidates: tuple[Candidate, ...] | None = None
         self.explode: Exception | None = None
         self.placing_takes_s = 0.0
+        self.reconciled = 0
         self.opened: list[OpenRequest] = []
         self.closed: list[CloseRequest] = []
         self.views: dict[str, OrderView] = {}
         self.lots: dict[str, PositionRecord] = {}
         self._keys: dict[tuple[str, str], tuple[str, str]] = {}
+
+    # --- reconciliation ----------------------------------------------------------------------------------------------
+
+    async def reconcile(self) -> None:
+        self.reconciled += 1
+
+    def reconciliation(
+        self,
+        *,
+        limit: int,
+        cursor: str | None,
+        kind: FindingKind | None,
+        provider: str | None,
+        status: FindingStatus | None,
+    ) -> Reconciliation:
+        market = MarketReport(
+            market="SOL-PERP",
+            booked_size=Decimal(-2),
+            foreign_size=Decimal(0),
+            venue_size=Decimal("-1.5"),
+            status=MarketStatus.DIFFERS,
+        )
+        report = ProviderReport(
+            provider="drift", status=ReportStatus.DIFFERS, detail="", slot=7, as_of=NOW, markets=(market,)
+        )
+        return Reconciliation(providers=(report,), findings=(FINDING,), next_cursor=None)
+
+    async def acknowledge(self, finding_id: str, reason: str, caller: str) -> FindingRecord:
+        if finding_id != "fnd_1":
+            raise FindingNotFound(f"there is no finding {finding_id}", finding_id=finding_id)
+        return replace(FINDING, status=FindingStatus.ACKNOWLEDGED, reason=f"{caller}: {reason}")
+
+    async def adopt(self, provider: str, market: str, caller: str) -> PositionAnswer:
+        if market != "SOL-PERP":
+            raise NothingForeignHeld("nothing foreign is held", provider=provider, market=market)
+        position = PositionRecord(
+            position_id="pos_adopted",
+            provider=provider,
+            market=market,
+            side=Side.LONG,
+            status=PositionStatus.OPEN,
+            size=Decimal(3),
+            opened_size=Decimal(3),
+            entry_price=PRICE,
+            leverage=Decimal(1),
+            opened_by_order=None,
+            caller=caller,
+            reserved_size=Decimal(0),
+            realized_pnl_usd=Decimal(0),
+            fees_usd=Decimal(0),
+            opened_at=NOW,
+            closed_at=None,
+        )
+        return PositionAnswer(position=position, mark_price=None, unrealized_pnl_usd=None, liquidation_price=None)
 
     # --- quotes ------------------------------------------------------------------------------------------------------
 

@@ -73,6 +73,7 @@ def ids_of(service: Running) -> dict[str, str]:
         "position_id": order["position_id"],
         "name": "drift",
         "code": "no_provider_filled",
+        "finding_id": "fnd_1",
     }
 
 
