@@ -10,6 +10,14 @@ from solders.pubkey import Pubkey
 from router.localnet.mango.addresses import MANGO_PROGRAM, instruction_discriminator
 from router.localnet.mango.crank import consume_events, deactivate_position, update_funding_now
 from router.localnet.mango.execution import Execution
+from router.localnet.mango.funds import (
+    account_close,
+    account_create,
+    account_create_v2,
+    account_expand_v2,
+    deposit,
+    withdraw,
+)
 from router.localnet.mango.numbers import FixedOverflow
 from router.localnet.mango.orders import (
     cancel_all_orders,
@@ -49,6 +57,12 @@ def _instructions() -> dict[str, Callable[[Execution], int]]:
         "perp_consume_events": consume_events,
         "perp_update_funding": update_funding_now,
         "perp_deactivate_position": deactivate_position,
+        "account_create": account_create,
+        "account_create_v2": account_create_v2,
+        "account_expand_v2": account_expand_v2,
+        "account_close": account_close,
+        "token_deposit": deposit,
+        "token_withdraw": withdraw,
     }
 
 
