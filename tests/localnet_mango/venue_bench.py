@@ -67,4 +67,4 @@ class Venue:
         """Return what the trader holds, fills that wait included."""
         position, terms = self.perp(symbol), self.world.market(symbol).terms
         lots = 0 if position is None else position.effective_base_lots
-        return Decimal(lots * terms.base_lot) / 10**terms.base_decimals
+        return Decimal(lots * terms.base_lot).scaleb(-terms.base_decimals)
