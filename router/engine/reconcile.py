@@ -140,24 +140,26 @@ class Reconciler:
         holdings = await venue.holdings(max(self._ledger.booked_slots(name).values(), default=0))
         mark = self._ledger.watermark(name)
         reports = self._compare(name, holdings, busy_before)
-        differs = any(report.status is MarketStatus.DIFFERS for report in reports)
         why = "the history shows nothing that explains it"
-        if mark is None:
-            reports = await self._first_run(name, holdings, reports, busy_before)
-            why = "it was so before this ledger began to watch"
-        elif differs:
-            history = await venue.history(mark.signature, holdings.slot)
+        # Without a mark the first fill of ours is one: what came before it is of no lot.
+        since = self._ledger.first_fill_signature(name) if mark is None else mark.signature
+        if since is not None:
+            # Also where books and venue agree: what others did may cancel out, and a liquidation is told all the same.
+            history = await venue.history(since, holdings.slot)
             settled = await self._book_history(name, history, holdings, busy_before)
             reports = self._compare(name, holdings, busy_before)
             if not history.complete:
                 why = "the history could not be read whole"
-            reports = await self._take_as_foreign(name, holdings, reports, busy_before)
+            if mark is not None:
+                reports = await self._take_as_foreign(name, holdings, reports, busy_before)
+            else:
+                reports = await self._take_surplus(name, holdings, reports, busy_before)
             if settled and history.complete:
                 await self._move_mark(name, history.newest, holdings.slot)
-        if not differs and not any(report.status is MarketStatus.BUSY for report in reports):
-            # Nothing to explain: what comes later is read from here on.
-            newest = await venue.history(None, holdings.slot)
-            await self._move_mark(name, newest.newest, holdings.slot)
+        else:
+            reports = await self._take_surplus(name, holdings, reports, busy_before)
+            if not any(report.status is MarketStatus.BUSY for report in reports):
+                await self._move_mark(name, (await venue.history(None, holdings.slot)).newest, holdings.slot)
         await self._write_findings(name, holdings, reports, why)
         await self._check_orders(name, holdings, busy_before)
         status = ReportStatus.DIFFERS if any(r.status is MarketStatus.DIFFERS for r in reports) else ReportStatus.OK
@@ -175,15 +177,13 @@ class Reconciler:
         busy = self._busy(name, holdings, busy_before)
         return differences.compare(holdings, self._ledger.lot_sizes(name), foreign, busy)
 
-    async def _first_run(
+    async def _take_surplus(
         self, name: str, holdings: Holdings, reports: tuple[MarketReport, ...], busy_before: frozenset[str]
     ) -> tuple[MarketReport, ...]:
         """Take what was there before us as foreign; what is missing stays a difference."""
         for report in reports:
             if report.status is MarketStatus.DIFFERS and differences.is_surplus(report):
                 await self._set_foreign(name, holdings, report, because="held before this ledger began to watch")
-        venue = cast("Reconcilable", self._context.providers[name])
-        await self._move_mark(name, (await venue.history(None, holdings.slot)).newest, holdings.slot)
         return self._compare(name, holdings, busy_before)
 
     async def _book_history(

@@ -26,6 +26,7 @@ __all__ = [
     "book",
     "booked_slots",
     "busy_markets",
+    "first_fill_signature",
     "foreign_part",
     "foreign_parts",
     "is_booked",
@@ -388,6 +389,18 @@ def booked_slots(connection: sqlite3.Connection, provider: str) -> dict[str, int
     for row in rows:
         slots[row["market"]] = max(slots.get(row["market"], 0), row["slot"])
     return slots
+
+
+def first_fill_signature(connection: sqlite3.Connection, provider: str) -> str | None:
+    """Return the transaction of the first fill that was ever booked on a provider; null when there is none."""
+    row = connection.execute(
+        """
+        SELECT json_extract(CAST(fill AS TEXT), '$.signature') AS signature FROM fills
+        WHERE provider = ? AND taken_back_at IS NULL ORDER BY seq LIMIT 1
+        """,
+        (provider,),
+    ).fetchone()
+    return None if row is None else str(row["signature"])
 
 
 def busy_markets(connection: sqlite3.Connection, provider: str) -> frozenset[str]:

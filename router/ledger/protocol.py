@@ -348,6 +348,10 @@ class Ledger(Protocol):
         """Return the newest slot of a booked fill, ours or not, by market."""
         ...
 
+    def first_fill_signature(self, provider: str) -> str | None:
+        """Return the transaction of the first fill that was ever booked on a provider; null when there is none."""
+        ...
+
     def busy_markets(self, provider: str) -> frozenset[str]:
         """Return the markets in which an attempt at the provider may still change something."""
         ...

@@ -370,6 +370,11 @@ class SqliteLedger:
         with self._snapshot() as connection:
             return outside.booked_slots(connection, provider)
 
+    def first_fill_signature(self, provider: str) -> str | None:
+        """Return the transaction of the first fill that was ever booked on a provider; null when there is none."""
+        with self._snapshot() as connection:
+            return outside.first_fill_signature(connection, provider)
+
     def busy_markets(self, provider: str) -> frozenset[str]:
         """Return the markets in which an attempt at the provider may still change something."""
         with self._snapshot() as connection:

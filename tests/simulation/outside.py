@@ -1,0 +1,262 @@
+"""A desk on which others act too: trades on the same accounts, liquidations, and two venues to fill on.
+
+Whatever happens past the router is in the chain's history, so at the end the books explain every venue's holding: lots
+and foreign part make what the venue holds, or a finding says that they do not; and every liquidation and every trade
+that took from a lot is a finding of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+
+from providers.solana.cluster import SolanaCluster
+from router.engine.context import EngineContext
+from router.engine.engine import Engine
+from router.engine.reports import MarketStatus, ProviderReport
+from router.ledger.records import FindingKind, FindingRecord, FindingStatus
+from tests.simulation.sim import MARKETS, SETTINGS, SLOT_S, Desk, Report
+
+__all__ = ["BusyDesk", "Outside", "Venue", "live_through"]
+
+LIQUIDATED = FindingKind.LIQUIDATED
+TradeSide = Literal["long", "short"]
+
+
+class Venue(Protocol):
+    """What the world can do to the trader's account on one venue, past the router."""
+
+    @property
+    def name(self) -> str:
+        """As the provider is called."""
+        ...
+
+    def held(self, market: str) -> Decimal:
+        """Return what the venue's own account says, shorts negative."""
+        ...
+
+    def trade(self, market: str, side: TradeSide, base: Decimal) -> str:
+        """Trade by a delegate; return the signature. Raise `ValueError` when the program refuses."""
+        ...
+
+    def liquidate(self, market: str) -> str:
+        """Liquidate a part of the position; return the signature. Raise `ValueError` when there is nothing to."""
+        ...
+
+    def heal(self) -> None:
+        """Give the account its collateral back."""
+        ...
+
+    def disturb(self) -> None:
+        """Change something about the venue that an order may meet."""
+        ...
+
+    def calm(self) -> None:
+        """Undo every change that keeps orders from ending."""
+        ...
+
+
+class Outside(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that was done past the router."""
+
+    venue: str
+    market: str
+    signature: str
+    liquidation: bool
+
+
+class DriftVenue:
+    """Drift's side of the world; the desk's own controls are Drift's."""
+
+    name = "drift"
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def held(self, market: str) -> Decimal:
+        """Return what the account holds, shorts negative."""
+        return self._desk.held(market)
+
+    def trade(self, market: str, side: TradeSide, base: Decimal) -> str:
+        """Trade by the account's delegate."""
+        return self._desk.controls.foreign_trade(market, side, base)
+
+    def liquidate(self, market: str) -> str:
+        """Leave too little collateral and liquidate."""
+        return self._desk.controls.liquidate(market, collateral_bps=self._desk.random.choice([100, 300]))
+
+    def heal(self) -> None:
+        """Give the account ten thousand dollars."""
+        self._desk.controls.set_collateral(Decimal(10_000))
+
+    def disturb(self) -> None:
+        """Move price, auction, keeper, pauses, caps."""
+        self._desk.move_the_market()
+
+    def calm(self) -> None:
+        """Let orders end."""
+        self._desk.calm_the_market()
+        for market in MARKETS:
+            # A close at the cap is blocked, and by right never ends.
+            self._desk.controls.set_open_interest_cap(market, Decimal(5_000))
+
+
+class BusyDesk(Desk):
+    """A desk that reconciles, on venues where others trade too."""
+
+    def __init__(self, seed: int, path: Path, *, nodes: int = 1) -> None:
+        super().__init__(seed, path, nodes=nodes)
+        self.venues: tuple[Venue, ...] = (DriftVenue(self),)
+        self.done: list[Outside] = []
+
+    def build_engine(self, solana: SolanaCluster) -> Engine:
+        """Put an engine on the ledger that knows what its key has signed."""
+        settings = msgspec.structs.replace(SETTINGS, chain=self.chain_of_providers, reconcile_interval_s=10.0)
+        context = EngineContext(
+            ledger=self.ledger, providers=self.providers, lock=solana.lock, clock=self.clock, settings=settings
+        )
+        return Engine(context, wallet=solana.signer_history)
+
+    # -- what others do ------------------------------------------------------------------------------------------
+
+    async def meddle(self) -> None:
+        """Do one random thing past the router."""
+        venue = self.random.choice(self.venues)
+        market = self.random.choice(MARKETS)
+        price = Decimal(self.world.market(market).terms.price) / 10**6
+        step = Decimal("0.1") if price < 1_000 else Decimal("0.001")
+        try:
+            if self.random.random() < 0.2 and venue.held(market):
+                signature = venue.liquidate(market)
+                venue.heal()
+                self.done.append(Outside(venue=venue.name, market=market, signature=signature, liquidation=True))
+                self.report[f"outside:{venue.name}:liquidation"] += 1
+            else:
+                foreign = self.ledger.foreign_part(venue.name, market)
+                # Back to nothing more often than not: against a large foreign part nothing can be opened.
+                side: TradeSide = "short" if foreign is not None and foreign.signed_size > 0 else "long"
+                if self.random.random() < 0.3:
+                    side = "long" if side == "short" else "short"
+                base = step * self.random.randint(1, 12)
+                signature = venue.trade(market, side, base)
+                self.done.append(Outside(venue=venue.name, market=market, signature=signature, liquidation=False))
+                self.report[f"outside:{venue.name}:trade"] += 1
+        except ValueError as e:
+            venue.heal()
+            self.report[f"outside:{venue.name}:refused"] += 1
+            self.report[f"outside:{type(e).__name__}"] += 1
+
+    # -- what must hold ------------------------------------------------------------------------------------------
+
+    async def settle(self) -> None:
+        """Let every order end, then hold the books against the venues until nothing new is found."""
+        for venue in self.venues:
+            venue.calm()
+            venue.heal()
+        await super().settle()
+        for _ in range(3):
+            await self.engine.reconcile()
+            await self.clock.sleep(SLOT_S * 5)
+
+    def check(self) -> None:
+        """Hold ledger and venues against the promise, and the findings against what was done."""
+        for view in self.views():
+            self._check_order(view)
+            self.report[f"{view.order.kind.value}:{view.order.status.value}"] += 1
+            if view.order.filled_by is not None:
+                self.report[f"filled_by:{view.order.filled_by}"] += 1
+        findings = self.findings()
+        for kind in FindingKind:
+            self.report[f"finding:{kind.value}"] += sum(1 for found in findings if found.kind is kind)
+        for venue in self.venues:
+            for market in MARKETS:
+                self._check_market(venue, market, findings)
+        self._check_meddling(findings)
+
+    def findings(self) -> list[FindingRecord]:
+        """Return every finding on record."""
+        found: list[FindingRecord] = []
+        cursor: str | None = None
+        while True:
+            page, cursor = self.ledger.findings(limit=100, cursor=cursor)
+            found += page
+            if cursor is None:
+                return found
+
+    def _check_market(self, venue: Venue, market: str, findings: list[FindingRecord]) -> None:
+        lots = self.ledger.lot_sizes(venue.name).get(market, Decimal(0))
+        part = self.ledger.foreign_part(venue.name, market)
+        foreign = Decimal(0) if part is None else part.signed_size
+        held = venue.held(market)
+        open_kinds = {
+            found.kind
+            for found in findings
+            if (found.provider, found.market, found.status) == (venue.name, market, FindingStatus.OPEN)
+        }
+        explained = lots + foreign == held
+        assert explained or FindingKind.SIZE_DIFFERS in open_kinds, (
+            f"{market} on {venue.name}: lots {lots}, foreign {foreign}, the venue {held}, and nothing says so"
+        )
+        assert explained, f"{market} on {venue.name}: history was whole, and the books did not follow it"
+        assert (part is not None) == (FindingKind.FOREIGN_POSITION in open_kinds)
+        statuses = {
+            row.market: row.status
+            for report in self._reports()
+            if report.provider == venue.name
+            for row in report.markets
+        }
+        assert statuses.get(market, MarketStatus.OK) is MarketStatus.OK
+
+    def _reports(self) -> tuple[ProviderReport, ...]:
+        return self.engine.reconciliation(limit=1, cursor=None, kind=None, provider=None, status=None).providers
+
+    def _check_meddling(self, findings: list[FindingRecord]) -> None:
+        """Every liquidation is told as one, and nothing is told that nobody did."""
+        told = {evidence.signature for found in findings for evidence in found.evidence if evidence.signature}
+        done = {outside.signature: outside for outside in self.done}
+        for outside in self.done:
+            if outside.liquidation:
+                assert outside.signature in told, f"the liquidation {outside.signature} is no finding"
+        for found in findings:
+            if found.kind in {FindingKind.CLOSED_ELSEWHERE, LIQUIDATED}:
+                signature = found.evidence[0].signature
+                assert signature in done, f"{found.kind} {found.subject} was done by nobody"
+                assert done[signature].liquidation == (found.kind is LIQUIDATED)
+        forbidden = {FindingKind.PROMISE_VIOLATION, FindingKind.UNKNOWN_SIGNATURE, FindingKind.ORPHAN_ORDER}
+        assert not [found for found in findings if found.kind in forbidden]
+
+
+async def live_through(seed: int, steps: int, path: Path) -> Report:
+    """Take `steps` steps with orders, meddling, faults and restarts, and hold the end against the promise.
+
+    Raises:
+        AssertionError: the promise is broken; the seed repeats it.
+    """
+    desk = BusyDesk(seed, path, nodes=1 + seed % 2)
+    await desk.start()
+    try:
+        for _ in range(steps):
+            dice = desk.random.random()
+            if dice < 0.7:
+                await desk.act()
+            elif dice < 0.9:
+                await desk.meddle()
+            else:
+                desk.random.choice(desk.venues).disturb()
+            if desk.random.random() < 0.3:
+                desk.break_something()
+            await desk.clock.sleep(desk.random.choice([0.0, 0.5, 1.0, 3.0]))
+            if desk.random.random() < 0.03:
+                await desk.crash()
+            if desk.random.random() < 0.05:
+                desk.faults.clear()
+        await asyncio.wait_for(desk.settle(), timeout=36_000)
+        desk.check()
+    finally:
+        await desk.stop()
+        await desk.chain.aclose()
+    return desk.report
