@@ -28,11 +28,12 @@ from router.localnet.mango.calls import OrderCall, health_metas, place_order
 from router.localnet.mango.enums import PlaceOrderType, Side
 from router.localnet.mango.genesis import account_data, event_queue_data, settle_stable_price
 from router.localnet.mango.layouts import Bank, Group, PerpMarket
+from router.localnet.mango.model import halt_marker
 from router.localnet.mango.numbers import FRACTION_BITS
 from router.localnet.mango.queue import EventQueue, OutEvent
 from router.localnet.mango.world import MangoWorld, build_mango_world, open_mango_world
 from router.localnet.oracle import PythPrice, read_price, with_price
-from router.localnet.spl import token_amount, with_token_amount
+from router.localnet.spl import rent_exempt, token_amount, with_token_amount
 from router.localnet.world import WorldKeys
 
 __all__ = ["MangoControls", "open_mango", "run_mango"]
@@ -98,6 +99,11 @@ class MangoControls:
         self.cluster.set_account(oracle, with_price(account, quote))
 
     # Group and markets
+
+    def halt(self, *, on: bool = True) -> None:
+        """Have the program answer every instruction with 101; its accounts stay as they are."""
+        account = Account(rent_exempt(0), b"", self.world.program_id) if on else None
+        self.cluster.set_account(halt_marker(self.world.program_id), account)
 
     def set_reduce_only(self, market: str, *, on: bool = True) -> None:
         """Have a market take nothing but orders that reduce a position."""

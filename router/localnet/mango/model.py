@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 import msgspec
 from solders.pubkey import Pubkey
@@ -32,9 +33,18 @@ from router.localnet.mango.orders import (
 from router.localnet.mango.refusals import refusal
 from router.localnet.programs import Call, Effects
 
-__all__ = ["MangoModel"]
+__all__ = ["MangoModel", "halt_marker"]
 
 _DISCRIMINATOR = 8
+
+
+@lru_cache
+def halt_marker(program_id: Pubkey) -> Pubkey:
+    """Return the account whose existence halts the model: every instruction is then answered with 101.
+
+    That is what a program answers whose instructions were taken out.
+    """
+    return Pubkey.find_program_address([b"localnet_halted"], program_id)[0]
 
 
 class _Handler(msgspec.Struct, frozen=True):
@@ -99,7 +109,8 @@ class MangoModel:
         """
         if len(call.data) < _DISCRIMINATOR:
             raise refusal("InstructionMissing")
-        handler = self._handlers.get(call.data[:_DISCRIMINATOR])
+        halted = call.read(halt_marker(self._program_id)) is not None
+        handler = None if halted else self._handlers.get(call.data[:_DISCRIMINATOR])
         if handler is None:
             raise refusal("InstructionFallbackNotFound")
         run = Execution(call, handler.name)
