@@ -22,7 +22,6 @@ from providers.base.errors import (
     NoLiquidity,
     OpenInterestCap,
     ProviderError,
-    UserReduceOnly,
     WouldNet,
 )
 from providers.base.types import Lifecycle, Market, OrderKind, Quote, QuoteTerms, Side
@@ -192,9 +191,36 @@ def _venue_refusal(snapshot: Snapshot) -> ProviderError | None:
     lifecycle, reason = exchange_lifecycle(snapshot.state)
     if lifecycle is Lifecycle.LIVE:
         lifecycle, reason = market_lifecycle(snapshot.market, snapshot.now)
-    if lifecycle is not Lifecycle.LIVE:
-        return MarketReduceOnly(reason) if lifecycle is Lifecycle.REDUCE_ONLY else MarketPaused(reason)
-    return None
+    if lifecycle is Lifecycle.LIVE:
+        return None
+    code = _program_code(snapshot)
+    if code is not None:
+        return drift_refusal(code, reason)
+    return MarketPaused(reason)
+
+
+def _program_code(snapshot: Snapshot) -> int | None:
+    """Return what the program answers to an open in a venue that is not live; null where it takes it to let it rest.
+
+    As measured on the program, in the order of `exchange_lifecycle` and `market_lifecycle`.
+    """
+    paused = snapshot.state.exchange_status
+    if paused & ExchangeStatus.ALL == ExchangeStatus.ALL or paused & ExchangeStatus.FILL_PAUSED:
+        return 6024
+    return None if paused & ExchangeStatus.AMM_PAUSED else _market_code(snapshot.market, snapshot.now)
+
+
+def _market_code(market: PerpMarket, now: int) -> int | None:
+    if market.status in {MarketStatus.SETTLEMENT, MarketStatus.DELISTED}:
+        return None
+    if market.expiry_ts != 0 and now >= market.expiry_ts:
+        return 6147
+    if market.status == MarketStatus.INITIALIZED:
+        return 6213
+    if market.paused_operations & PerpOperation.FILL:
+        return 6148
+    takes_reductions = market.status == MarketStatus.REDUCE_ONLY
+    return 6046 if takes_reductions and not market.paused_operations & PerpOperation.AMM_FILL else None
 
 
 def _account_refusal(snapshot: Snapshot, side: Side) -> ProviderError | None:
@@ -205,7 +231,7 @@ def _account_refusal(snapshot: Snapshot, side: Side) -> ProviderError | None:
         return BeingLiquidated("the account is in liquidation")
     held = snapshot.held_base
     if user.is_reduce_only:
-        return UserReduceOnly("the account may only reduce")
+        return drift_refusal(6254, "the account may only reduce")
     if held * (1 if side is Side.LONG else -1) < 0:
         return WouldNet(f"the account holds {_to_base(held)} {snapshot.listed.symbol} on the other side")
     return None

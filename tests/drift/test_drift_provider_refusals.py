@@ -97,19 +97,19 @@ def no_collateral(desk: Desk) -> None:
 
 BEFORE = [
     (cap, OpenInterestCap, "6154"),
-    (pause_all, MarketPaused, None),
-    (pause_fills, MarketPaused, None),
-    (pause_market_fills, MarketPaused, None),
-    (reduce_only_market, MarketReduceOnly, None),
-    (expired_market, MarketPaused, None),
-    (initialized_market, MarketPaused, None),
-    (reduce_only_user, UserReduceOnly, None),
+    (pause_all, MarketPaused, "6024"),
+    (pause_fills, MarketPaused, "6024"),
+    (pause_market_fills, MarketPaused, "6148"),
+    (reduce_only_market, MarketReduceOnly, "6046"),
+    (expired_market, MarketPaused, "6147"),
+    (initialized_market, MarketPaused, "6213"),
+    (reduce_only_user, UserReduceOnly, "6254"),
     (no_collateral, InsufficientCollateral, "6003"),
 ]
 
 
 @pytest.mark.parametrize(("change", "leaf", "raw"), BEFORE)
-def test_seen_before_building(binary: Path | None, change: Change, leaf: type[ProviderError], raw: str | None) -> None:
+def test_seen_before_building(binary: Path | None, change: Change, leaf: type[ProviderError], raw: str) -> None:
     """An open that the accounts rule out is refused with nothing built; the phase says that nothing was sent."""
 
     async def play(desk: Desk) -> None:

@@ -124,6 +124,7 @@ SITUATIONS: tuple[Situation, ...] = (
         arrange=lambda desk: desk.venues[DRIFT].pause(),
         error_class=CAPACITY,
         code="market_paused",
+        raw_code="6024",
         close="waits",
     ),
     Situation(
@@ -133,6 +134,7 @@ SITUATIONS: tuple[Situation, ...] = (
         arrange=lambda desk: desk.venues[DRIFT].reduce_only(),
         error_class=CAPACITY,
         code="market_reduce_only",
+        raw_code="6046",
     ),
     Situation(
         provider=DRIFT,
