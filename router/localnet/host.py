@@ -1,4 +1,4 @@
-"""One cluster with a world in it, ready to trade: what a first run and `perp-router localnet` start."""
+"""One cluster with both venues' worlds in it, ready to trade: what a first run and `perp-router localnet` start."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from router.localnet.cluster import Cluster, ClusterConfig
 from router.localnet.controls import Controls, run_world
 from router.localnet.drift.model import DriftModel
 from router.localnet.faults import WireFaults
+from router.localnet.mango.controls import MangoControls, open_mango
+from router.localnet.mango.model import MangoModel
 from router.localnet.server import LocalnetServer, serve
 from router.localnet.transport import InProcessTransport
 from router.localnet.world import World, WorldKeys, build_world, world_of
@@ -50,6 +52,7 @@ class LocalnetHost:
         cluster: Cluster,
         world: World,
         controls: Controls,
+        mango: MangoControls,
         faults: WireFaults,
         server: LocalnetServer,
         clock: Clock,
@@ -57,6 +60,7 @@ class LocalnetHost:
         self.cluster = cluster
         self.world = world
         self.controls = controls
+        self.mango = mango
         self.faults = faults
         self._server = server
         self._clock = clock
@@ -73,9 +77,12 @@ class LocalnetHost:
             cluster.register(DriftModel(world.program_id))
         else:
             cluster.add_program(world.program_id, config.drift_so)
+        cluster.register(MangoModel())
         if cluster.account(world.state) is None:
             world = build_world(cluster, keys=keys)
         controls = run_world(cluster, world)
+        # Built also where the state on disk is of a time before this venue.
+        _, mango = open_mango(cluster, keys)
         faults = WireFaults(clock)
         server = await serve(cluster, "127.0.0.1", config.port, faults=faults)
         await cluster.start()
@@ -83,7 +90,9 @@ class LocalnetHost:
             "localnet_ready",
             extra={"port": config.port, "slot": cluster.slot, "genesis_hash": str(cluster.genesis_hash)},
         )
-        return cls(cluster=cluster, world=world, controls=controls, faults=faults, server=server, clock=clock)
+        return cls(
+            cluster=cluster, world=world, controls=controls, mango=mango, faults=faults, server=server, clock=clock
+        )
 
     def transport(self) -> NodeTransport:
         """Return the way in for a router in the same process."""
