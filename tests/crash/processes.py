@@ -109,6 +109,8 @@ class Stage:
             ROUTER_RPC_URLS=self.rpc_url,
             ROUTER_KEYPAIR=str(key),
             ROUTER_PORT=str(port),
+            # One venue, so that its size tells what became of an order.
+            ROUTER_CHAIN="drift",
             ROUTER_LEDGER_URL=f"sqlite:///{folder}/ledger.db",
             **slots,
         )

@@ -19,6 +19,10 @@ from router.engine.context import EngineContext
 from router.engine.engine import Engine
 from router.engine.reports import MarketStatus, ProviderReport
 from router.ledger.records import FindingKind, FindingRecord, FindingStatus
+from router.localnet.mango.account_layouts import MangoAccount
+from router.localnet.mango.controls import open_mango
+from router.localnet.mango.model import MangoModel
+from router.localnet.world import WorldKeys
 from tests.simulation.sim import MARKETS, SETTINGS, SLOT_S, Desk, Report
 
 __all__ = ["BusyDesk", "Outside", "Venue", "live_through"]
@@ -105,12 +109,78 @@ class DriftVenue:
             self._desk.controls.set_open_interest_cap(market, Decimal(5_000))
 
 
+class MangoVenue:
+    """Mango's side of the world, in the same cluster."""
+
+    name = "mango"
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        desk.chain.register(MangoModel())
+        self.world, self.controls = open_mango(desk.chain, WorldKeys())
+
+    def held(self, market: str) -> Decimal:
+        """Return what the account holds, fills still in the event queue included, shorts negative."""
+        place = self.world.market(market)
+        account = self._desk.chain.account(self.world.trader_account.account)
+        assert account is not None
+        decoded = MangoAccount.decode(bytes(account.data), 8)
+        lots = sum(
+            position.base_position_lots + position.taker_base_lots
+            for position in decoded.perps
+            if position.market_index == place.terms.index
+        )
+        return Decimal(lots * place.terms.base_lot) / 10**place.terms.base_decimals
+
+    def trade(self, market: str, side: TradeSide, base: Decimal) -> str:
+        """Trade by the account's delegate."""
+        return self.controls.foreign_trade(market, side, base)
+
+    def liquidate(self, market: str) -> str:
+        """Say that nothing can be: the model of this venue has no liquidation."""
+        raise ValueError(f"{market} cannot be liquidated here")
+
+    def heal(self) -> None:
+        """Give the account ten thousand dollars."""
+        self.controls.set_collateral(Decimal(10_000))
+
+    def disturb(self) -> None:
+        """Move price, cranker, maker, gates."""
+        dice, controls = self._desk.random, self.controls
+        change = dice.choice(["price", "price", "cranker", "reduce_only", "oracle", "book"])
+        self._desk.report[f"venue:mango:{change}"] += 1
+        market = dice.choice(MARKETS)
+        if change == "price":
+            controls.set_oracle_price(market, self._price(market) * dice.randint(97, 103) / 100)
+        elif change == "cranker":
+            controls.run_cranker(running=dice.random() < 0.7)
+        elif change == "reduce_only":
+            controls.set_reduce_only(market, on=dice.random() < 0.3)
+        elif change == "oracle":
+            controls.freeze_oracle(market, frozen=dice.random() < 0.3)
+        else:
+            controls.empty_book(market, dice.choice(["bids", "asks"]))
+
+    def calm(self) -> None:
+        """Let orders end."""
+        self.controls.run_cranker(running=True)
+        self.controls.run_maker(running=True)
+        for market in MARKETS:
+            self.controls.set_reduce_only(market, on=False)
+            self.controls.freeze_oracle(market, frozen=False)
+
+    def _price(self, market: str) -> Decimal:
+        return Decimal(self._desk.world.market(market).terms.price) / 10**6
+
+
 class BusyDesk(Desk):
     """A desk that reconciles, on venues where others trade too."""
 
+    chain_of_providers = ("drift", "mango")
+
     def __init__(self, seed: int, path: Path, *, nodes: int = 1) -> None:
         super().__init__(seed, path, nodes=nodes)
-        self.venues: tuple[Venue, ...] = (DriftVenue(self),)
+        self.venues: tuple[Venue, ...] = (DriftVenue(self), MangoVenue(self))
         self.done: list[Outside] = []
 
     def build_engine(self, solana: SolanaCluster) -> Engine:
