@@ -23,6 +23,7 @@ __all__ = [
     "fill_log",
     "filled_perp_order_log",
     "perp_balance_log",
+    "perp_settle_pnl_log",
     "perp_taker_trade_log",
     "perp_update_funding_log",
     "token_balance_log",
@@ -145,3 +146,11 @@ def token_balance_log(
     head = bytes(group) + bytes(account) + struct.pack("<H", position.token_index)
     figures = wide(position.indexed_position) + wide(deposit_index) + wide(borrow_index)
     return event_discriminator("TokenBalanceLog") + head + figures
+
+
+def perp_settle_pnl_log(
+    group: Pubkey, winner: Pubkey, loser: Pubkey, settler: Pubkey, *, market_index: int, settlement: int, fee: int
+) -> bytes:
+    """Return the event of profit that moved from one account's position to another's deposit."""
+    head = bytes(group) + bytes(winner) + bytes(loser) + struct.pack("<H", market_index)
+    return event_discriminator("PerpSettlePnlLog") + head + wide(settlement) + bytes(settler) + wide(fee)

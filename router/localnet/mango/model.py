@@ -31,6 +31,7 @@ from router.localnet.mango.orders import (
     place_order_v2,
 )
 from router.localnet.mango.refusals import refusal
+from router.localnet.mango.settling import settle_pnl
 from router.localnet.programs import Call, Effects
 
 __all__ = ["MangoModel", "halt_marker"]
@@ -67,6 +68,7 @@ def _instructions() -> dict[str, Callable[[Execution], int]]:
         "perp_consume_events": consume_events,
         "perp_update_funding": update_funding_now,
         "perp_deactivate_position": deactivate_position,
+        "perp_settle_pnl": settle_pnl,
         "account_create": account_create,
         "account_create_v2": account_create_v2,
         "account_expand_v2": account_expand_v2,

@@ -30,6 +30,7 @@ __all__ = [
     "adjust_maker_lots",
     "available_settle_limit",
     "base_native",
+    "bound_to_settle_limit",
     "ensure_perp_position",
     "ensure_token_position",
     "expire_buyback_fees",
@@ -295,6 +296,15 @@ def available_settle_limit(position: PerpPosition, market: PerpMarket) -> tuple[
     lowest, highest = _settle_limit(position, market)
     used = position.settle_pnl_limit_settled_in_current_window_native
     return min(saturated_i64(lowest - used), 0), max(saturated_i64(highest - used), 0)
+
+
+def bound_to_settle_limit(position: PerpPosition, market: PerpMarket, pnl: int) -> int:
+    """Return the part of a PnL (I80F48) that may be settled in this window; all of it without a limit."""
+    limit = available_settle_limit(position, market)
+    if limit is None:
+        return pnl
+    lowest, highest = limit
+    return max(pnl, from_int(lowest)) if pnl < 0 else min(pnl, from_int(highest))
 
 
 def record_settle(position: PerpPosition, market: PerpMarket, settled: int) -> None:
