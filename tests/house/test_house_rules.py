@@ -31,7 +31,9 @@ FLOAT_ALLOWED = {
 }
 MACHINE_PATH = re.compile(r"(?<![\w.~-])/(work|farm|root|home|Users|tmp)/[\w.]")
 REGISTRY = re.compile(r"https?://[\w.-]*(pypi|npmjs|debian|proxy\.golang)[\w.-]*")
-UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|raise\s+NotImplementedError|\bnot (yet )?implemented\b", re.IGNORECASE)
+UNFINISHED = re.compile(
+    r"\b(TODO|FIXME|XXX|HACK)\b|raise\s+NotImplementedError|\bnot (yet )?implemented\b", re.IGNORECASE
+)
 
 
 def calls(module: Module) -> Iterator[tuple[str, int]]:

@@ -130,7 +130,7 @@ class MangoVenue:
             for position in decoded.perps
             if position.market_index == place.terms.index
         )
-        return Decimal(lots * place.terms.base_lot) / 10**place.terms.base_decimals
+        return (Decimal(lots * place.terms.base_lot) / Decimal(10) ** place.terms.base_decimals).normalize()
 
     def trade(self, market: str, side: TradeSide, base: Decimal) -> str:
         """Trade by the account's delegate."""
