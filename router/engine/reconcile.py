@@ -314,7 +314,11 @@ class Reconciler:
             return "no attempt of this ledger placed it"
         order_id, attempt_id = known
         attempt = next(a for a in order_view(self._ledger, order_id).attempts if a.attempt_id == attempt_id)
-        return f"{attempt_id} placed it, and counts as {attempt.state.value}" if attempt.state.final else None
+        until = None if attempt.submission is None else attempt.submission.may_fill_until
+        if not attempt.state.final or (until is not None and until <= self._clock.now()):
+            # Past its end an order can only lie there until the venue clears it away.
+            return None
+        return f"{attempt_id} placed it, and counts as {attempt.state.value}"
 
     async def _resolve(self, found: FindingRecord, reason: str) -> None:
         if await self._ledger.resolve_finding(found.finding_id, reason, self._clock.now()):

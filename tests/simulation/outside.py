@@ -104,9 +104,6 @@ class DriftVenue:
     def calm(self) -> None:
         """Let orders end."""
         self._desk.calm_the_market()
-        for market in MARKETS:
-            # A close at the cap is blocked, and by right never ends.
-            self._desk.controls.set_open_interest_cap(market, Decimal(5_000))
 
 
 class MangoVenue:
