@@ -219,7 +219,6 @@ def test_what_is_not_there_is_404(client: httpx.Client) -> None:
         "/v1/orders/ord_9": "order_not_found",
         "/v1/positions/pos_9": "position_not_found",
         "/v1/providers/binance": "provider_not_found",
-        "/v1/reconciliation": "not_found",
         "/": "not_found",
         "/problems/nothing": "not_found",
     }.items():
