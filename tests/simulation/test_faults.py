@@ -100,9 +100,15 @@ async def landed_and_unfilled(desk: Desk) -> OrderView:
     return view
 
 
+async def long_auctions(desk: Desk) -> None:
+    """Have the exchange run auctions, and let the change become one that can be read."""
+    desk.controls.set_auction(10)
+    await desk.clock.sleep(SLOT_S * 3)
+
+
 async def resting_then_cancelled(desk: Desk) -> OrderView:
     """An auction that no keeper fills is cancelled by its id and proven ended."""
-    desk.controls.set_auction(10)
+    await long_auctions(desk)
     desk.controls.run_keeper(running=False)
     order_id = await place(desk)
     await desk.clock.sleep(SLOT_S * 10)
@@ -112,7 +118,7 @@ async def resting_then_cancelled(desk: Desk) -> OrderView:
 
 async def resting_then_filled(desk: Desk) -> OrderView:
     """An auction is filled by a keeper's transaction."""
-    desk.controls.set_auction(10)
+    await long_auctions(desk)
     return await end(desk, await place(desk))
 
 
