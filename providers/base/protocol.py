@@ -26,7 +26,7 @@ from providers.base.types import (
     VenuePosition,
 )
 
-__all__ = ["AccountKeeper", "OrderLock", "Provider", "Reconcilable", "SignerHistory"]
+__all__ = ["AccountKeeper", "OrderLock", "Protector", "Provider", "Reconcilable", "SignerHistory"]
 
 
 class Provider(Protocol):
@@ -103,6 +103,19 @@ class AccountKeeper(Protocol):
 
     async def show(self) -> msgspec.Struct:
         """Return the account as it is, for people."""
+        ...
+
+
+class Protector(Protocol):
+    """The part of a provider whose venue keeps stops and take profits itself (`Capabilities.native_triggers`)."""
+
+    async def prepare_trigger(self, terms: OrderTerms) -> Submission:
+        """Build, simulate unsigned, and sign a reduce-only close that rests until `terms.trigger`.
+
+        It never closes more than `terms.size`. `terms.worst_price` bounds it where the venue can bound a trigger.
+        `settle` reports it `unknown` and `resting` while it waits, its fills once it fired, `dead` once it has ended
+        without one; `cancel` ends it by the venue's own order id.
+        """
         ...
 
 

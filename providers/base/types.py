@@ -36,6 +36,7 @@ __all__ = [
     "QuoteTerms",
     "Side",
     "Submission",
+    "Trigger",
     "VenueEvent",
     "VenueEventKind",
     "VenueHistory",
@@ -103,12 +104,14 @@ class Capabilities(Record, frozen=True, kw_only=True):
         netting: one slot per market and account; an open against the other side would net.
         cross_margin: leverage is a check against the whole account, and so is the liquidation price.
         rests: an attempt may rest on the venue and fill later (so it has a `cancel`).
+        native_triggers: stops and take profits rest on the venue itself (so it has `prepare_trigger`).
     """
 
     order_lock: bool
     netting: bool
     cross_margin: bool
     rests: bool
+    native_triggers: bool = False
 
 
 class Market(Record, frozen=True, kw_only=True):
@@ -182,6 +185,9 @@ class Quote(Record, frozen=True, kw_only=True):
         liquidation_price: of the position after the order; of the whole account on cross-margin venues.
         capacity_usd: what the market still takes on this side; null where there is no limit.
         slot: at or after which every account was read.
+        collateral_token: symbol of what the open takes out of the wallet (`SOL`, `USDC`); null where margin is what the
+            venue's account holds already.
+        collateral_amount: how much of it, in whole tokens, rounded up; null likewise.
     """
 
     provider: str
@@ -203,6 +209,8 @@ class Quote(Record, frozen=True, kw_only=True):
     slot: int
     as_of: datetime
     expires_at: datetime
+    collateral_token: str | None = None
+    collateral_amount: Decimal | None = None
 
 
 class LockTerms(Record, frozen=True, kw_only=True):
@@ -266,6 +274,18 @@ class LockState(Record, frozen=True, kw_only=True):
     sane_nodes: int = 0
 
 
+class Trigger(Record, frozen=True, kw_only=True):
+    """When a resting reduce-only close starts to fill: once the venue's trigger price has reached `price`.
+
+    Attributes:
+        price: dollars per base unit.
+        above: it fires at or above `price`, else at or below: true for a long's take profit and a short's stop.
+    """
+
+    price: Decimal
+    above: bool
+
+
 class OrderTerms(Record, frozen=True, kw_only=True):
     """What one attempt may do, at the most.
 
@@ -276,6 +296,7 @@ class OrderTerms(Record, frozen=True, kw_only=True):
         worst_price: absolute bound, fixed for the life of the order; the provider never widens it.
         expires_at: the order's deadline; the venue's own expiry is set to it.
         lock: the generation that this attempt carries; null for a venue without order locks.
+        trigger: of a close that rests on the venue until then (`prepare_trigger`); null for one that fills now.
     """
 
     order_id: str
@@ -289,6 +310,7 @@ class OrderTerms(Record, frozen=True, kw_only=True):
     worst_price: Decimal
     expires_at: datetime
     lock: LockRef | None
+    trigger: Trigger | None = None
 
 
 class Submission(Record, frozen=True, kw_only=True):
@@ -406,7 +428,12 @@ class Outcome(Record, frozen=True, kw_only=True):
 
 
 class VenuePosition(Record, frozen=True, kw_only=True):
-    """What the venue itself says that the account holds in one market."""
+    """What the venue itself says that the account holds in one market (and side, where the venue does not net).
+
+    Attributes:
+        size_tolerance: base units that `size` may be off by rounding: a venue that keeps positions in dollars knows the
+            base size only through a rounded average price.
+    """
 
     provider: str
     market: str
@@ -417,6 +444,7 @@ class VenuePosition(Record, frozen=True, kw_only=True):
     unrealized_pnl_usd: Decimal | None
     oracle_price: Decimal | None
     slot: int
+    size_tolerance: Decimal = Decimal(0)
 
 
 class VenueOrder(Record, frozen=True, kw_only=True):
@@ -444,7 +472,8 @@ class Holdings(Record, frozen=True, kw_only=True):
 
     Attributes:
         slot: that every part was read at or after.
-        positions: one a market, sizes above zero, fills that the venue has yet to settle included.
+        positions: one a market (where the venue does not net: one a market and side), sizes above zero, fills that the
+            venue has yet to settle included.
         orders: what rests.
     """
 
@@ -470,6 +499,7 @@ class VenueEvent(Record, frozen=True, kw_only=True):
         base_delta: base units, negative for a sell.
         price: dollars per base unit.
         fee_usd: what it cost the account.
+        side: of the position that changed, where the venue holds both sides of a market at once; null where it nets.
     """
 
     kind: VenueEventKind
@@ -481,6 +511,7 @@ class VenueEvent(Record, frozen=True, kw_only=True):
     signature: str
     slot: int
     at: datetime
+    side: Side | None = None
 
 
 class VenueHistory(Record, frozen=True, kw_only=True):
