@@ -24,20 +24,14 @@ from providers.drift.addresses import (
 )
 from providers.drift.build import market_accounts
 from providers.drift.config import DriftConfig
-from providers.drift.constants import (
-    QUOTE_PRECISION,
-    QUOTE_SPOT_MARKET,
-    RENT_SYSVAR,
-    SYSTEM_PROGRAM,
-    TOKEN_PROGRAM,
-    MarginType,
-)
+from providers.drift.constants import QUOTE_PRECISION, QUOTE_SPOT_MARKET, RENT_SYSVAR, MarginType
 from providers.drift.errors import classify
 from providers.drift.layouts import User, read_spot_market
 from providers.drift.margin import account_margin, token_amount
 from providers.drift.reading import VenueReader
 from providers.solana.cluster import SolanaCluster
 from providers.solana.idl import discriminator
+from providers.solana.programs import SYSTEM_PROGRAM, TOKEN_PROGRAM
 
 __all__ = ["AccountSummary", "DriftAccount"]
 

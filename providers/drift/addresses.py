@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from solders.pubkey import Pubkey
 
-from providers.drift.constants import ASSOCIATED_TOKEN_PROGRAM, TOKEN_PROGRAM
+from providers.solana.programs import ASSOCIATED_TOKEN_PROGRAM, TOKEN_PROGRAM
 
 __all__ = [
     "associated_token_address",

@@ -13,7 +13,6 @@ from solders.pubkey import Pubkey
 
 __all__ = [
     "AMM_RESERVE_PRECISION",
-    "ASSOCIATED_TOKEN_PROGRAM",
     "BASE_PRECISION",
     "CLOCK_SYSVAR",
     "FUNDING_RATE_PRECISION",
@@ -28,8 +27,6 @@ __all__ = [
     "QUOTE_PRECISION",
     "QUOTE_SPOT_MARKET",
     "RENT_SYSVAR",
-    "SYSTEM_PROGRAM",
-    "TOKEN_PROGRAM",
     "ContractTier",
     "Direction",
     "ExchangeStatus",
@@ -47,9 +44,6 @@ __all__ = [
 ]
 
 PROGRAM_ID: Final = Pubkey.from_string("dRiftyHA39MWEi3m9aunc5MzRF1JYuBsbn6VPcn33UH")
-SYSTEM_PROGRAM: Final = Pubkey.from_string("11111111111111111111111111111111")
-TOKEN_PROGRAM: Final = Pubkey.from_string("TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA")
-ASSOCIATED_TOKEN_PROGRAM: Final = Pubkey.from_string("ATokenGPvbdGVxr1b2hvZbsiqW5xWH25efTNsLJA8knL")
 RENT_SYSVAR: Final = Pubkey.from_string("SysvarRent111111111111111111111111111111111")
 CLOCK_SYSVAR: Final = Pubkey.from_string("SysvarC1ock11111111111111111111111111111111")
 

@@ -35,12 +35,13 @@ from providers.base.types import Evidence, Fill, Outcome, OutcomeState, Submissi
 from providers.drift.build import DriftOrder, decode_order
 from providers.drift.config import DriftConfig
 from providers.drift.constants import BASE_PRECISION
-from providers.drift.errors import at_phase, classify
+from providers.drift.errors import classify
 from providers.drift.events import OrderEnd, OrderPlaced, OrderTrail, own_events, to_fill, trail_of
 from providers.drift.reading import VenueReader
 from providers.solana.body import decode_body
 from providers.solana.cluster import SolanaCluster
 from providers.solana.node import Commitment, SignatureInfo
+from providers.solana.program_errors import at_phase
 from providers.solana.proofs import Examination, Expired, FailedOnChain, Landed, Superseded, Unclear
 from providers.solana.records import TransactionRecord
 

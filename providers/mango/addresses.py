@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from solders.pubkey import Pubkey
 
-from providers.mango.constants import ASSOCIATED_TOKEN_PROGRAM, TOKEN_PROGRAM
+from providers.solana.programs import ASSOCIATED_TOKEN_PROGRAM, TOKEN_PROGRAM
 
 __all__ = [
     "associated_token_address",

@@ -15,11 +15,12 @@ from solders.pubkey import Pubkey
 
 from providers.base.errors import AuctionExpired, BelowMinimum, InvalidSize, WorstPriceNotMet
 from providers.base.types import OrderKind, OrderTerms
-from providers.mango.constants import I64_MAX, QUOTE_DECIMALS, SYSTEM_PROGRAM, TOKEN_PROGRAM, Side
+from providers.mango.constants import I64_MAX, QUOTE_DECIMALS, Side
 from providers.mango.events import LotUnits, quote_usd
 from providers.mango.state import PerpMarket
 from providers.solana.codec import Value, build_instruction
 from providers.solana.idl import Idl
+from providers.solana.programs import SYSTEM_PROGRAM, TOKEN_PROGRAM
 
 __all__ = [
     "MangoOrder",

@@ -14,7 +14,6 @@ from typing import Final
 from solders.pubkey import Pubkey
 
 __all__ = [
-    "ASSOCIATED_TOKEN_PROGRAM",
     "BOOK_NODES",
     "CLOCK_SYSVAR",
     "DROP_EXPIRED_ORDER_LIMIT",
@@ -33,8 +32,6 @@ __all__ = [
     "QUOTE_DECIMALS",
     "QUOTE_TOKEN",
     "SLOT_MS",
-    "SYSTEM_PROGRAM",
-    "TOKEN_PROGRAM",
     "BookSideOrderTree",
     "BookSideType",
     "EventType",
@@ -47,9 +44,6 @@ __all__ = [
 
 PROGRAM_ID: Final = Pubkey.from_string("4MangoMjqJ2firMokCjjGgoK8d4MXcrgL7XJaL3w6fVg")
 MAIN_GROUP: Final = Pubkey.from_string("78b8f4cGCwmZ9ysPFMWLaLTkkaYnUjwMJYStWe5RTSSX")
-SYSTEM_PROGRAM: Final = Pubkey.from_string("11111111111111111111111111111111")
-TOKEN_PROGRAM: Final = Pubkey.from_string("TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA")
-ASSOCIATED_TOKEN_PROGRAM: Final = Pubkey.from_string("ATokenGPvbdGVxr1b2hvZbsiqW5xWH25efTNsLJA8knL")
 CLOCK_SYSVAR: Final = Pubkey.from_string("SysvarC1ock11111111111111111111111111111111")
 PYTH_RECEIVER_PROGRAM: Final = Pubkey.from_string("rec5EKMGg6MxZYaMdyBfgwp4d5rB9T1VQH5pJv5LtFJ")
 

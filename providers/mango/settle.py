@@ -28,10 +28,11 @@ from providers.base.types import Evidence, Fill, Outcome, OutcomeState, Side, Su
 from providers.mango.build import MangoOrder, decode_order
 from providers.mango.config import MangoConfig
 from providers.mango.constants import Side as OrderSide
-from providers.mango.errors import at_phase, classify
+from providers.mango.errors import classify
 from providers.mango.events import AccountChange, PerpEvents, carry_index_of, perp_events, to_fill
 from providers.solana.body import decode_body
 from providers.solana.cluster import SolanaCluster
+from providers.solana.program_errors import at_phase
 from providers.solana.proofs import Examination, Expired, FailedOnChain, Landed, Superseded, Unclear
 from providers.solana.records import ProgramFailure, TransactionRecord
 

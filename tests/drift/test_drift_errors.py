@@ -26,8 +26,10 @@ from providers.base.errors import (
     UserReduceOnly,
     VenueHalted,
 )
-from providers.drift.constants import PROGRAM_ID, SYSTEM_PROGRAM, TOKEN_PROGRAM
-from providers.drift.errors import ANCHOR_ERRORS, DRIFT_ERRORS, at_phase, classify, drift_refusal
+from providers.drift.constants import PROGRAM_ID
+from providers.drift.errors import DRIFT_ERRORS, classify, drift_refusal
+from providers.solana.program_errors import ANCHOR_ERRORS, at_phase
+from providers.solana.programs import SYSTEM_PROGRAM, TOKEN_PROGRAM
 from providers.solana.records import ProgramFailure
 from tests.drift.drift_samples import full_idl
 

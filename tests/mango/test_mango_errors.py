@@ -24,9 +24,11 @@ from providers.base.errors import (
     UnsupportedProgram,
     VenueHalted,
 )
-from providers.mango.constants import PROGRAM_ID, SYSTEM_PROGRAM, TOKEN_PROGRAM
-from providers.mango.errors import MANGO_ERRORS, at_phase, classify, mango_refusal
+from providers.mango.constants import PROGRAM_ID
+from providers.mango.errors import MANGO_ERRORS, classify, mango_refusal
 from providers.solana.idl import Idl
+from providers.solana.program_errors import at_phase
+from providers.solana.programs import SYSTEM_PROGRAM, TOKEN_PROGRAM
 from providers.solana.records import ProgramFailure
 from tests.mango.mango_samples import SHARED
 

@@ -18,9 +18,10 @@ from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 
 from providers.mango import build
-from providers.mango.constants import FREE_INDEX, SYSTEM_PROGRAM, TOKEN_PROGRAM
+from providers.mango.constants import FREE_INDEX
 from providers.mango.health_accounts import fixed_order_accounts
 from providers.mango.state import MangoAccount
+from providers.solana.programs import SYSTEM_PROGRAM, TOKEN_PROGRAM
 from tests.mango.mango_instruction_samples import Deployment, order_of, shown
 
 pytestmark = pytest.mark.shared
