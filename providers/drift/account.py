@@ -11,11 +11,11 @@ from typing import Final
 import msgspec
 from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
+from solders.token.associated import get_associated_token_address
 
 from providers.base.errors import AccountMissing, InvalidSize, LiveTradingOff, NotListed
 from providers.base.types import LockRef, Purpose, Submission, VenuePosition
 from providers.drift.addresses import (
-    associated_token_address,
     spot_market_address,
     spot_vault_address,
     state_address,
@@ -132,7 +132,7 @@ class DriftAccount:
         if user is None or user_key is None or authority is None:
             raise AccountMissing("the account is not set up: init it first", raw_code=3007)
         mint = await self._quote_mint()
-        wallet = associated_token_address(owner, mint)
+        wallet = get_associated_token_address(owner, mint)
         if (await self._cluster.pool.accounts([wallet])).accounts[0] is None:
             raise AccountMissing(f"the wallet {owner} has no account of the token {mint}")
         program = self._config.program_id
@@ -163,7 +163,7 @@ class DriftAccount:
             raise LiveTradingOff("no key and no authority are configured")
         view = await self._reader.account()
         mint = await self._quote_mint()
-        wallet = (await self._cluster.pool.accounts([associated_token_address(owner, mint)])).accounts[0]
+        wallet = (await self._cluster.pool.accounts([get_associated_token_address(owner, mint)])).accounts[0]
         initial = maintenance = None
         if view.book is not None:
             initial = account_margin(view.book, MarginType.INITIAL, strict=True)

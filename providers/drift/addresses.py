@@ -6,10 +6,7 @@ from functools import lru_cache
 
 from solders.pubkey import Pubkey
 
-from providers.solana.programs import ASSOCIATED_TOKEN_PROGRAM, TOKEN_PROGRAM
-
 __all__ = [
-    "associated_token_address",
     "perp_market_address",
     "signer_address",
     "spot_market_address",
@@ -62,8 +59,3 @@ def user_address(program_id: Pubkey, authority: Pubkey, sub_account_id: int) -> 
 def user_stats_address(program_id: Pubkey, authority: Pubkey) -> Pubkey:
     """Return the address of what all sub-accounts of `authority` share."""
     return _derive(program_id, b"user_stats", bytes(authority))
-
-
-def associated_token_address(owner: Pubkey, mint: Pubkey) -> Pubkey:
-    """Return the owner's associated token account of `mint`."""
-    return _derive(ASSOCIATED_TOKEN_PROGRAM, bytes(owner), bytes(TOKEN_PROGRAM), bytes(mint))

@@ -22,7 +22,6 @@ from providers.base.errors import (
     LiveTradingOff,
     ProviderError,
     UnsupportedProgram,
-    VenueHalted,
     WorstPriceNotMet,
 )
 from providers.base.types import (
@@ -61,7 +60,7 @@ from providers.drift.config import DriftConfig
 from providers.drift.constants import AMM_RESERVE_PRECISION, BASE_PRECISION, PRICE_PRECISION, Direction
 from providers.drift.curve import round_size
 from providers.drift.errors import classify, drift_refusal
-from providers.drift.halt import HaltWatch
+from providers.drift.halt import halt_watch
 from providers.drift.history import AccountHistory
 from providers.drift.layouts import PerpPosition, User
 from providers.drift.makers import Maker, crossing_makers, party_accounts
@@ -69,6 +68,7 @@ from providers.drift.margin import liquidation_price
 from providers.drift.reading import AccountView, Overview, Snapshot, VenueReader
 from providers.drift.settle import Settler, unfilled_in
 from providers.solana.cluster import SolanaCluster
+from providers.solana.halt import lifecycle_of
 
 __all__ = ["DriftProvider", "build"]
 
@@ -106,7 +106,7 @@ class DriftProvider:
         self._settler = Settler(cluster, VenueReader(cluster.all_nodes, config, owner, cluster.clock), config)
         self._account = DriftAccount(cluster, self._reader, config)
         self._history = AccountHistory(cluster, self._reader, config)
-        self._halt = HaltWatch(cluster, config, signer)
+        self._halt = halt_watch(cluster, config, signer)
         self._classify = partial(classify, program_id=str(config.program_id))
         self._reserved: list[_Reserved] = []
 
@@ -130,7 +130,7 @@ class DriftProvider:
             for listed, market, oracle in overview.markets
         ]
         if halted is not None:
-            lifecycle = _lifecycle_of(halted)
+            lifecycle = lifecycle_of(halted)
             return tuple(
                 msgspec.structs.replace(each, lifecycle=lifecycle, lifecycle_reason=halted.detail) for each in markets
             )
@@ -149,7 +149,7 @@ class DriftProvider:
             )
         lifecycle, reason = _venue_lifecycle(overview)
         if halted is not None:
-            lifecycle, reason = _lifecycle_of(halted), halted.detail
+            lifecycle, reason = lifecycle_of(halted), halted.detail
         return ProviderState(
             provider=NAME,
             lifecycle=lifecycle,
@@ -453,10 +453,6 @@ def build(cluster: SolanaCluster, environment: Mapping[str, str]) -> DriftProvid
         ValueError: a setting that is not one, or cannot be read.
     """
     return DriftProvider(cluster, DriftConfig.of(environment))
-
-
-def _lifecycle_of(error: ProviderError) -> Lifecycle:
-    return Lifecycle.HALTED if isinstance(error, VenueHalted) else Lifecycle.UNSUPPORTED_PROGRAM
 
 
 def _venue_lifecycle(overview: Overview) -> tuple[Lifecycle, str]:

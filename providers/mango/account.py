@@ -12,10 +12,10 @@ from typing import Final
 import msgspec
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
+from solders.token.associated import get_associated_token_address
 
 from providers.base.errors import AccountMissing, InsufficientCollateral, InvalidSize, LiveTradingOff, NoLiquidity
 from providers.base.types import LockRef, Purpose, Submission, VenuePosition
-from providers.mango.addresses import associated_token_address
 from providers.mango.build import (
     MarketAccounts,
     TokenAccounts,
@@ -204,7 +204,7 @@ class MangoKeeper:
             raise LiveTradingOff("no key and no authority are configured")
         view = await self._reader.account()
         bank = await self._directory.bank(QUOTE_TOKEN)
-        wallet = (await self._cluster.pool.accounts([associated_token_address(owner, bank.mint)])).accounts[0]
+        wallet = (await self._cluster.pool.accounts([get_associated_token_address(owner, bank.mint)])).accounts[0]
         account = view.account
         token = None if account is None else account.token(QUOTE_TOKEN)
         return AccountSummary(
@@ -232,7 +232,7 @@ class MangoKeeper:
             raise InvalidSize(f"{amount} is not an amount")
         _, account = await self._account()
         bank = await self._directory.bank(QUOTE_TOKEN)
-        wallet = associated_token_address(trader.authority, bank.mint)
+        wallet = get_associated_token_address(trader.authority, bank.mint)
         if (await self._cluster.pool.accounts([wallet])).accounts[0] is None:
             raise AccountMissing(f"the wallet {trader.authority} has no account of the token {bank.mint}")
         token = TokenAccounts(

@@ -9,10 +9,7 @@ from functools import lru_cache
 
 from solders.pubkey import Pubkey
 
-from providers.solana.programs import ASSOCIATED_TOKEN_PROGRAM, TOKEN_PROGRAM
-
 __all__ = [
-    "associated_token_address",
     "bank_address",
     "group_address",
     "insurance_vault_address",
@@ -69,8 +66,3 @@ def mint_info_address(program_id: Pubkey, group: Pubkey, mint: Pubkey) -> Pubkey
 def insurance_vault_address(program_id: Pubkey, group: Pubkey) -> Pubkey:
     """Return the token account of a group's insurance fund."""
     return _derive(program_id, b"InsuranceVault", bytes(group))
-
-
-def associated_token_address(owner: Pubkey, mint: Pubkey) -> Pubkey:
-    """Return the owner's associated token account of `mint`."""
-    return _derive(ASSOCIATED_TOKEN_PROGRAM, bytes(owner), bytes(TOKEN_PROGRAM), bytes(mint))

@@ -27,6 +27,7 @@ class MangoConfig(msgspec.Struct, frozen=True, kw_only=True):
         lookup_tables: to compile transactions with, besides the group's own.
         match_limit: how many resting orders one order may match, 1 to 255; each costs 7,000 compute units.
         markets_max_age_s: how long the list of markets is used before it is read again.
+        halt_check_s: how often at most the program is asked whether it still answers instructions.
         quote_lifetime_s: how long a quote is shown as good.
         expiry_margin_s: beyond an order's expiry on the finalized chain's clock before its end counts as proven.
     """
@@ -38,6 +39,7 @@ class MangoConfig(msgspec.Struct, frozen=True, kw_only=True):
     lookup_tables: tuple[Pubkey, ...] = ()
     match_limit: int = 30
     markets_max_age_s: float = 60.0
+    halt_check_s: float = 30.0
     quote_lifetime_s: float = 5.0
     expiry_margin_s: int = 3
 

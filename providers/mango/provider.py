@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import partial
 from typing import Final
 
+import msgspec
 from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 
@@ -63,6 +65,7 @@ from providers.mango.config import MangoConfig
 from providers.mango.constants import FRACTION_BITS, QUOTE_DECIMALS
 from providers.mango.directory import Directory
 from providers.mango.errors import mango_refusal
+from providers.mango.halt import halt_watch
 from providers.mango.health import HealthType, health
 from providers.mango.history import AccountHistory
 from providers.mango.positions import positions_of
@@ -70,6 +73,7 @@ from providers.mango.reading import Overview, Snapshot, VenueReader
 from providers.mango.settle import Settler, order_failure, unfilled_in
 from providers.mango.state import MangoAccount
 from providers.solana.cluster import SolanaCluster
+from providers.solana.halt import lifecycle_of
 from providers.solana.records import ProgramFailure
 
 __all__ = ["MangoProvider", "build"]
@@ -96,6 +100,7 @@ class MangoProvider:
         owner = config.authority if config.authority is not None else self._authority
         self._reader = VenueReader(cluster.pool, config, owner, cluster.clock)
         self._directory = Directory(cluster.pool, config, cluster.clock)
+        self._halt = halt_watch(cluster, config, self._authority)
         # What was sent is settled with every node of the cluster, whatever the venue reads with.
         self._settler = Settler(cluster, config)
         self._keeper = MangoKeeper(cluster, self._reader, self._directory, config)
@@ -115,19 +120,27 @@ class MangoProvider:
 
     async def markets(self) -> tuple[Market, ...]:
         """Return every perp market of the group, read from the chain."""
-        overview = await self._reader.overview()
-        return tuple(quoting.market_of(each, overview.group) for each in overview.markets)
+        overview, halted = await asyncio.gather(self._reader.overview(), self._halt.error())
+        markets = tuple(quoting.market_of(each, overview.group) for each in overview.markets)
+        if halted is None:
+            return markets
+        lifecycle = lifecycle_of(halted)
+        return tuple(
+            msgspec.structs.replace(each, lifecycle=lifecycle, lifecycle_reason=halted.detail) for each in markets
+        )
 
     async def state(self) -> ProviderState:
         """Return the venue's lifecycle, and what the book of each market still gives on each side."""
         now = self._cluster.clock.now
         try:
-            overview = await self._reader.overview()
+            overview, halted = await asyncio.gather(self._reader.overview(), self._halt.error())
         except UnsupportedProgram as error:
             return ProviderState(
                 provider=NAME, lifecycle=Lifecycle.UNSUPPORTED_PROGRAM, reason=error.detail, as_of=now()
             )
         lifecycle, reason = _venue_lifecycle(overview)
+        if halted is not None:
+            lifecycle, reason = lifecycle_of(halted), halted.detail
         return ProviderState(
             provider=NAME,
             lifecycle=lifecycle,
@@ -139,7 +152,7 @@ class MangoProvider:
 
     async def quote(self, terms: QuoteTerms) -> Quote:
         """Return the all-in price for an order now; phase of every error `not_sent`."""
-        snapshot = await self._reader.snapshot(terms.market)
+        snapshot, _ = await asyncio.gather(self._reader.snapshot(terms.market), self._halt.check())
         if terms.kind is OrderKind.OPEN:
             _refuse_netting(snapshot, terms.side)
         return self._quote_of(terms, snapshot)
@@ -171,10 +184,10 @@ class MangoProvider:
     async def prepare_open(self, terms: OrderTerms) -> Submission:
         """Build, simulate unsigned, and sign an open. A refusal proves that nothing was sent.
 
-        Refused is what the quote would refuse (gates, depth, leverage, health), an open against a holding on the other
+        Refused is what the quote would refuse (halt, gates, depth, leverage, health), an open against a holding on the other
         side, one whose margin at the asked leverage is not free, and one that nothing in the book meets at its bound.
         """
-        snapshot = await self._reader.snapshot(terms.market)
+        snapshot, _ = await asyncio.gather(self._reader.snapshot(terms.market), self._halt.check())
         account = self._trading_account(snapshot)
         _refuse_netting(snapshot, terms.side)
         asked = QuoteTerms(market=terms.market, side=terms.side, size=terms.size, leverage=terms.leverage)
@@ -185,7 +198,7 @@ class MangoProvider:
     async def prepare_close(self, terms: OrderTerms) -> Submission:
         """Build, simulate unsigned, and sign a reduce-only close of at most what the account holds.
 
-        Nothing that stops an open stops a close: gated, stale or unhealthy, the program itself decides, in simulation.
+        Nothing that stops an open stops a close: halted, gated, stale or unhealthy, the program itself decides, in simulation.
         """
         snapshot = await self._reader.snapshot(terms.market)
         account = self._trading_account(snapshot)

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 from solders.keypair import Keypair
+from solders.token.associated import get_associated_token_address
 
 from providers.base.errors import ConnectionFailed, NotLanded, Phase
 from providers.base.types import OrderKind, OutcomeState, QuoteTerms, Side
-from providers.drift.addresses import associated_token_address
 from providers.solana.errors import LockHeld
 from providers.solana.settings import SolanaSettings
 from router.localnet.faults import Fault, FaultKind
@@ -230,7 +230,7 @@ def test_the_account_is_set_up_and_funded_once(binary: Path | None) -> None:
     async def play(desk: Desk) -> None:
         desk.cluster.airdrop(wallet.pubkey(), 10**10)
         tokens = token_account(desk.world.usdc_mint, wallet.pubkey(), 500 * 10**6)
-        desk.cluster.set_account(associated_token_address(wallet.pubkey(), desk.world.usdc_mint), tokens)
+        desk.cluster.set_account(get_associated_token_address(wallet.pubkey(), desk.world.usdc_mint), tokens)
         await desk.slots(2)
         setup = await desk.provider.init()
         assert setup is not None
