@@ -184,8 +184,9 @@ class MangoProvider:
     async def prepare_open(self, terms: OrderTerms) -> Submission:
         """Build, simulate unsigned, and sign an open. A refusal proves that nothing was sent.
 
-        Refused is what the quote would refuse (halt, gates, depth, leverage, health), an open against a holding on the other
-        side, one whose margin at the asked leverage is not free, and one that nothing in the book meets at its bound.
+        Refused is what the quote would refuse (halt, gates, depth, leverage, health), an open against a holding on the
+        other side, one whose margin at the asked leverage is not free, and one that nothing in the book meets at its
+        bound.
         """
         snapshot, _ = await asyncio.gather(self._reader.snapshot(terms.market), self._halt.check())
         account = self._trading_account(snapshot)
@@ -198,7 +199,8 @@ class MangoProvider:
     async def prepare_close(self, terms: OrderTerms) -> Submission:
         """Build, simulate unsigned, and sign a reduce-only close of at most what the account holds.
 
-        Nothing that stops an open stops a close: halted, gated, stale or unhealthy, the program itself decides, in simulation.
+        Nothing that stops an open stops a close: halted, gated, stale or unhealthy, the program itself decides, in
+        simulation.
         """
         snapshot = await self._reader.snapshot(terms.market)
         account = self._trading_account(snapshot)
@@ -297,19 +299,23 @@ class MangoProvider:
             terms, market=snapshot.market, account=key, base_lots=base_lots, now=snapshot.now, match_limit=limit
         )
         instruction = await self._instruction(order, snapshot, account, key)
-        submission = await self._cluster.sender.prepare(
-            provider=NAME,
-            purpose=Purpose.CLOSE if order.reduce_only else Purpose.OPEN,
-            instructions=[instruction],
-            lock=terms.lock,
-            number=terms.number,
-            size=order.units.size(base_lots),
-            may_fill_until=may_fill_until(order),
-            venue=encode_order(order),
-            classify=self._classify,
-            lookup_tables=self._tables(snapshot, instruction.accounts),
-            inspect=partial(self._refuse_unfilled, order),
-        )
+        try:
+            submission = await self._cluster.sender.prepare(
+                provider=NAME,
+                purpose=Purpose.CLOSE if order.reduce_only else Purpose.OPEN,
+                instructions=[instruction],
+                lock=terms.lock,
+                number=terms.number,
+                size=order.units.size(base_lots),
+                may_fill_until=may_fill_until(order),
+                venue=encode_order(order),
+                classify=self._classify,
+                lookup_tables=self._tables(snapshot, instruction.accounts),
+                inspect=partial(self._refuse_unfilled, order),
+            )
+        except ProviderError as error:
+            self._halt.note(error)
+            raise
         logger.info(
             "mango_order_prepared",
             extra={

@@ -28,7 +28,6 @@ class MangoVenue(Venue):
     uneven = Decimal("1.0017")
     part = (Decimal(600), Decimal("150.10"), Decimal("9.5"))
     missing: ClassVar[Mapping[Feature, str]] = {
-        Feature.HALT: "the venue is stopped by its gates (C22)",
         Feature.OPEN_INTEREST_CAP: "the venue has no cap",
         Feature.REST: "orders are immediate-or-cancel",
         Feature.LIQUIDATION: "the localnet has no liquidator there",
@@ -76,3 +75,7 @@ class MangoVenue(Venue):
     def forget_account(self) -> None:
         """As before it was ever set up."""
         self.cluster.set_account(self.world.trader_account.account, None)
+
+    def halt(self, *, on: bool = True) -> None:
+        """101 to everything."""
+        self.controls.halt(on=on)

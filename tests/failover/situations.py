@@ -180,6 +180,17 @@ SITUATIONS: tuple[Situation, ...] = (
     *_wires(DRIFT),
     Situation(
         provider=MANGO,
+        name="halted",
+        text="halted: the program answers 101 to everything",
+        arrange=lambda desk: desk.venues[MANGO].halt(),
+        slots=150,
+        error_class=CAPACITY,
+        code="halted",
+        raw_code="101",
+        close="waits",
+    ),
+    Situation(
+        provider=MANGO,
         name="gate_closed",
         text="the group's gate closes perp orders",
         arrange=lambda desk: desk.venues[MANGO].pause(),
