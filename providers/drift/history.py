@@ -6,16 +6,13 @@ owner's own by another program, a liquidator's, a keeper's fill of what rests.
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Final
 
 from solders.pubkey import Pubkey
 
-from providers.base.errors import BadAnswer
 from providers.base.types import Side, VenueEvent, VenueHistory, VenueOrder
 from providers.drift.changes import BaseChange, changes_of
 from providers.drift.config import DriftConfig
@@ -30,19 +27,14 @@ from providers.drift.constants import (
 from providers.drift.events import trail_of
 from providers.drift.layouts import Order
 from providers.drift.reading import AccountView, VenueReader
-from providers.solana.account_history import lines_after, newest_line
+from providers.solana.account_history import MOST_TRANSACTIONS, events_after
 from providers.solana.cluster import SolanaCluster
 from providers.solana.node import Commitment, SignatureInfo
 from providers.solana.records import TransactionRecord
 
 __all__ = ["AccountHistory"]
 
-logger = logging.getLogger(__name__)
-
 _NAME: Final = "drift"
-_AT_ONCE: Final = 8
-# Bounds the work of one call; the rest is for the next one.
-_MOST_TRANSACTIONS: Final = 1_000
 _PAGE: Final = 1_000
 # How far back the transaction that placed a resting order is looked for.
 _MOST_PAGES: Final = 5
@@ -57,7 +49,6 @@ class AccountHistory:
         cluster: every node of it is asked.
         reader: of the venue, for the names of markets.
         config: program.
-        most_transactions: read by one call.
     """
 
     def __init__(
@@ -65,49 +56,30 @@ class AccountHistory:
         cluster: SolanaCluster,
         reader: VenueReader,
         config: DriftConfig,
-        *,
-        most_transactions: int = _MOST_TRANSACTIONS,
     ) -> None:
         self._nodes = cluster.all_nodes
         self._reader = reader
         self._config = config
-        self._most = most_transactions
         self._commitment: Commitment = cluster.settings.proof_commitment
         # By order id and slot; only of orders that still rest.
         self._placed: dict[tuple[int, int], str] = {}
 
-    async def read(self, user: Pubkey, after: str | None, through_slot: int) -> VenueHistory:
+    async def read(
+        self, user: Pubkey, after: str | None, through_slot: int, *, most_transactions: int = MOST_TRANSACTIONS
+    ) -> VenueHistory:
         """Return what changed the account's positions after a transaction, up to and with `through_slot`.
 
-        At most a thousand transactions are read by one call, the oldest first: `newest` is the last of them, and the
-        next call goes on from there. A transaction that is listed and that no node has ends the reading before it.
-
-        Raises:
-            NodeBehind: no sane node has reached `through_slot`.
-            ConnectionFailed: a leaf of it; then nothing is known.
+        Paged, and raising, as `events_after` does.
         """
-        if after is None:
-            newest = await newest_line(self._nodes, user, through_slot=through_slot, commitment=self._commitment)
-            return VenueHistory(events=(), complete=True, newest=newest)
-        found = await lines_after(
-            self._nodes, user, after=after, through_slot=through_slot, commitment=self._commitment
+        return await events_after(
+            self._nodes,
+            user,
+            partial(self._events, user),
+            after=after,
+            through_slot=through_slot,
+            commitment=self._commitment,
+            most_transactions=most_transactions,
         )
-        lines = found.lines[: self._most]
-        complete = found.complete and len(lines) == len(found.lines)
-        events: list[VenueEvent] = []
-        newest = after
-        for start in range(0, len(lines), _AT_ONCE):
-            some = lines[start : start + _AT_ONCE]
-            for line, record in zip(some, await self._records(some), strict=True):
-                if record is None and not line.failed:
-                    logger.warning("history_transaction_missing", extra={"signature": line.signature})
-                    return VenueHistory(events=tuple(events), complete=False, newest=newest)
-                newest = line.signature
-                if record is not None and record.err is None:
-                    read = await self._events(record, user)
-                    events.extend(read or ())
-                    complete = complete and read is not None and record.logs_complete
-        return VenueHistory(events=tuple(events), complete=complete, newest=newest)
 
     async def resting(self, view: AccountView, user: Pubkey) -> tuple[VenueOrder, ...]:
         """Return the account's perp orders that lie on the venue, with who placed them where history shows it."""
@@ -118,22 +90,8 @@ class AccountHistory:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    async def _records(self, lines: Iterable[SignatureInfo]) -> tuple[TransactionRecord | None, ...]:
-        """Read transactions at once; one that failed changed nothing, and is not asked for."""
-
-        async def one(line: SignatureInfo) -> TransactionRecord | None:
-            return None if line.failed else await self._nodes.transaction(line.signature, self._commitment)
-
-        return tuple(await asyncio.gather(*(one(line) for line in lines)))
-
-    async def _events(self, record: TransactionRecord, user: Pubkey) -> list[VenueEvent] | None:
-        """Return what a transaction changed; null when its records cannot be read."""
-        try:
-            changes = changes_of(record, self._config.program_id, user)
-        except BadAnswer as error:
-            logger.warning("history_unreadable", extra={"signature": record.signature, "detail": error.detail})
-            return None
-        return [await self._event(change, record) for change in changes]
+    async def _events(self, user: Pubkey, record: TransactionRecord) -> list[VenueEvent]:
+        return [await self._event(change, record) for change in changes_of(record, self._config.program_id, user)]
 
     async def _event(self, change: BaseChange, record: TransactionRecord) -> VenueEvent:
         base, quote = Decimal(change.base) / BASE_PRECISION, Decimal(change.quote) / QUOTE_PRECISION

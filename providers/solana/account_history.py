@@ -8,18 +8,31 @@ lags would answer an empty page for a `before` that it does not know.
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Final
 
 import msgspec
 from solders.pubkey import Pubkey
 
-from providers.base.errors import NodeBehind
+from providers.base.errors import BadAnswer, NodeBehind
+from providers.base.types import VenueEvent, VenueHistory
 from providers.solana.node import Commitment, Node, SignatureInfo
 from providers.solana.pool import NodePool
+from providers.solana.records import TransactionRecord
 
-__all__ = ["AccountLines", "lines_after", "newest_line"]
+__all__ = ["MOST_TRANSACTIONS", "AccountLines", "EventReader", "events_after", "lines_after", "newest_line"]
 
+logger = logging.getLogger(__name__)
+
+EventReader = Callable[[TransactionRecord], Awaitable[Iterable[VenueEvent]]]
+"""What a transaction that executed changed; raises `BadAnswer` where its records cannot be read."""
+
+MOST_TRANSACTIONS: Final = 1_000
+"""Bounds the work of one call that reads transactions; the rest is for the next one."""
+_AT_ONCE: Final = 8
 _FIRST_PAGE: Final = 100
 _PAGE: Final = 1_000
 _MAX_PAGES: Final = 20
@@ -72,6 +85,62 @@ async def lines_after(
     enough = len(whole) >= pool.required_for_absence
     agree = all(len(each.lines) == len(merged) for each in whole)
     return AccountLines(lines=tuple(sorted(merged.values(), key=lambda line: line.slot)), complete=enough and agree)
+
+
+async def events_after(
+    pool: NodePool,
+    address: Pubkey,
+    events_of: EventReader,
+    *,
+    after: str | None,
+    through_slot: int,
+    commitment: Commitment,
+    most_transactions: int = MOST_TRANSACTIONS,
+) -> VenueHistory:
+    """Return what an address's transactions after a known one changed (`Reconcilable.history`).
+
+    At most `most_transactions` are read by one call, the oldest first: `newest` is the last of them, and the next call
+    goes on from there. A transaction that is listed and that no node has ends the reading before it.
+
+    Raises:
+        NodeBehind: no sane node has reached `through_slot`.
+        ConnectionFailed: a leaf of it; then nothing is known.
+    """
+    if after is None:
+        newest = await newest_line(pool, address, through_slot=through_slot, commitment=commitment)
+        return VenueHistory(events=(), complete=True, newest=newest)
+    found = await lines_after(pool, address, after=after, through_slot=through_slot, commitment=commitment)
+    lines = found.lines[:most_transactions]
+    complete = found.complete and len(lines) == len(found.lines)
+    events: list[VenueEvent] = []
+    newest = after
+    for start in range(0, len(lines), _AT_ONCE):
+        some = lines[start : start + _AT_ONCE]
+        for line, record in zip(some, await _records(pool, some, commitment), strict=True):
+            if record is None and not line.failed:
+                logger.warning("history_transaction_missing", extra={"signature": line.signature})
+                return VenueHistory(events=tuple(events), complete=False, newest=newest)
+            newest = line.signature
+            if record is None or record.err is not None:
+                continue
+            try:
+                events.extend(await events_of(record))
+            except BadAnswer as error:
+                logger.warning("history_unreadable", extra={"signature": line.signature, "detail": error.detail})
+                complete = False
+            complete = complete and record.logs_complete
+    return VenueHistory(events=tuple(events), complete=complete, newest=newest)
+
+
+async def _records(
+    pool: NodePool, lines: Iterable[SignatureInfo], commitment: Commitment
+) -> tuple[TransactionRecord | None, ...]:
+    """Read transactions at once; one that failed changed nothing, and is not asked for."""
+
+    async def one(line: SignatureInfo) -> TransactionRecord | None:
+        return None if line.failed else await pool.transaction(line.signature, commitment)
+
+    return tuple(await asyncio.gather(*(one(line) for line in lines)))
 
 
 async def _newest(node: Node, *, address: Pubkey, through_slot: int, commitment: Commitment) -> SignatureInfo | None:

@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from providers.base.errors import BadAnswer, LiveTradingOff
-from providers.solana.account_history import lines_after, newest_line
+from providers.solana.account_history import MOST_TRANSACTIONS, lines_after, newest_line
 from providers.solana.pool import NodePool
 from providers.solana.records import TransactionRecord
 from providers.solana.settings import SolanaSettings
@@ -15,8 +15,6 @@ from providers.solana.signer import Signer
 __all__ = ["SolanaSignerHistory"]
 
 _AT_ONCE: Final = 8
-# Bounds the work of one call; the rest is for the next one.
-_MOST_TRANSACTIONS: Final = 1_000
 
 
 class SolanaSignerHistory:
@@ -35,7 +33,7 @@ class SolanaSignerHistory:
         signer: Signer | None,
         settings: SolanaSettings,
         *,
-        most_transactions: int = _MOST_TRANSACTIONS,
+        most_transactions: int = MOST_TRANSACTIONS,
     ) -> None:
         self._pool = pool
         self._signer = signer

@@ -127,11 +127,11 @@ def test_long_history_is_read_in_parts() -> None:
         through = await seen(desk)
         user = desk.world.trader_account.user
         reader = VenueReader(desk.solana.pool, desk.config, desk.world.trader.pubkey(), desk.clock)
-        history = AccountHistory(desk.solana, reader, desk.config, most_transactions=2)
+        history = AccountHistory(desk.solana, reader, desk.config)
         found: list[str] = []
         whole: list[bool] = []
         for _ in range(3):
-            read = await history.read(user, start, through)
+            read = await history.read(user, start, through, most_transactions=2)
             found.extend(each.signature for each in read.events)
             whole.append(read.complete)
             start = read.newest
