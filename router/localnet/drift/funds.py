@@ -19,8 +19,8 @@ from solders.system_program import (
     transfer,
 )
 
+from router.localnet.codec import Layout
 from router.localnet.drift.addresses import spot_vault_address, user_address, user_stats_address
-from router.localnet.drift.codec import Layout
 from router.localnet.drift.enums import BalanceType, ExchangeStatus, MarketStatus, UserStatus
 from router.localnet.drift.events import deposit_record, new_user_record
 from router.localnet.drift.execution import Execution

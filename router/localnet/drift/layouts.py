@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from router.localnet.drift.codec import I8, I32, I64, U8, U16, U32, U64, U128, Flag, Key, Layout
+from router.localnet.codec import I8, I32, I64, U8, U16, U32, U64, U128, Flag, Key, Layout
 
 __all__ = [
     "FeeStructure",

@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 from typing import Annotated, Self, TypeVar
 
-from router.localnet.drift.codec import I64, I128, U8, U16, U32, U64, U128, Key, Layout
+from router.localnet.codec import I64, I128, U8, U16, U32, U64, U128, Key, Layout
 from router.localnet.mango.enums import FREE_SLOT
 from router.localnet.mango.layouts import F64
 

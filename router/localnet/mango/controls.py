@@ -11,8 +11,8 @@ from solders.account import Account
 from solders.pubkey import Pubkey
 
 from router.localnet.bank import Execution
+from router.localnet.codec import Layout
 from router.localnet.controls import ControlCluster
-from router.localnet.drift.codec import Layout
 from router.localnet.mango.account_layouts import MangoAccount
 from router.localnet.mango.actors import (
     MangoCranker,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from router.localnet.drift.codec import I64, I128, U8, U16, U32, U64, U128, Key, Layout
+from router.localnet.codec import I64, I128, U8, U16, U32, U64, U128, Key, Layout
 
 __all__ = [
     "F32",

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from solders.pubkey import Pubkey
 
-from router.localnet.drift.codec import I64, U8, U16, U32, U64, U128, Key, Layout
+from router.localnet.codec import I64, U8, U16, U32, U64, U128, Key, Layout
 from router.localnet.mango.enums import NO_EXPIRY, NodeTag, Side
 from router.localnet.mango.numbers import U64_MAX
 

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from solders.pubkey import Pubkey
 
-from router.localnet.drift.codec import I64, U8, U64, U128, Key, Layout
+from router.localnet.codec import I64, U8, U64, U128, Key, Layout
 from router.localnet.mango.enums import EventType, Side
 from router.localnet.mango.layouts import F32
 
