@@ -23,6 +23,7 @@ __all__ = [
     "fill_log",
     "filled_perp_order_log",
     "perp_balance_log",
+    "perp_liquidation_log",
     "perp_settle_pnl_log",
     "perp_taker_trade_log",
     "perp_update_funding_log",
@@ -154,3 +155,41 @@ def perp_settle_pnl_log(
     """Return the event of profit that moved from one account's position to another's deposit."""
     head = bytes(group) + bytes(winner) + bytes(loser) + struct.pack("<H", market_index)
     return event_discriminator("PerpSettlePnlLog") + head + wide(settlement) + bytes(settler) + wide(fee)
+
+
+def perp_liquidation_log(
+    group: Pubkey,
+    liqor: Pubkey,
+    liqee: Pubkey,
+    *,
+    market_index: int,
+    base: int,
+    quotes: tuple[int, int],
+    fee: int,
+    pnl: int,
+    limits: tuple[int, int],
+    price: int,
+) -> bytes:
+    """Return the event of a position, or a profit, that a liquidator took over.
+
+    Args:
+        group: of both accounts.
+        liqor: who takes over.
+        liqee: whose position it was.
+        market_index: of the position.
+        base: lots by which the liquidated account's position changed.
+        quotes: by how much both quote positions changed, the liquidated account's first.
+        fee: what the platform kept.
+        pnl: profit that was taken.
+        limits: settle limit that went with it, of every window and once (native).
+        price: the oracle's, native quote a native base.
+    """
+    head = bytes(group) + struct.pack("<H", market_index) + bytes(liqor) + bytes(liqee) + struct.pack("<q", base)
+    amounts = wide(quotes[0]) + wide(quotes[1]) + wide(fee) + wide(pnl)
+    return (
+        event_discriminator("PerpLiqBaseOrPositivePnlLogV3")
+        + head
+        + amounts
+        + struct.pack("<qq", *limits)
+        + wide(price)
+    )

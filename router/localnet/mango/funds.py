@@ -38,7 +38,15 @@ from router.localnet.spl import (
     transfer_tokens,
 )
 
-__all__ = ["account_close", "account_create", "account_create_v2", "account_expand_v2", "deposit", "withdraw"]
+__all__ = [
+    "account_close",
+    "account_create",
+    "account_create_v2",
+    "account_expand_v2",
+    "deposit",
+    "token_data",
+    "withdraw",
+]
 
 _NAME_BYTES = 32
 _MOST_HEALTH_ACCOUNTS = 28
@@ -228,7 +236,8 @@ class _Moving(msgspec.Struct, frozen=True, kw_only=True):
     signer: Pubkey
 
 
-def _token_data(run: Execution, key: Pubkey, name: str) -> bytes:
+def token_data(run: Execution, key: Pubkey, name: str) -> bytes:
+    """Return what a token account holds; refuse where it is none."""
     account = run.read(key)
     if account is None:
         raise run.refuse("AccountNotInitialized", name)
@@ -242,10 +251,10 @@ def _take_moving(run: Execution, gate: IxGate, *, deposits: bool) -> _Moving:
     owner = run.signer("owner").pubkey
     bank_meta, bank = run.take_account(Bank, "bank")
     vault = run.take()
-    vault_data = _token_data(run, vault.pubkey, "vault")
+    vault_data = token_data(run, vault.pubkey, "vault")
     oracle = run.take().pubkey
     wallet = run.take()
-    wallet_data = _token_data(run, wallet.pubkey, "token_account")
+    wallet_data = token_data(run, wallet.pubkey, "token_account")
     signer = run.signer("token_authority").pubkey if deposits else group_meta.pubkey
     if run.take().pubkey != TOKEN_PROGRAM:
         raise run.refuse("InvalidProgramId", "token_program")

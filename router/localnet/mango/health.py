@@ -34,6 +34,7 @@ __all__ = [
     "fixed_health",
     "health_of",
     "init_health",
+    "printed",
     "recover",
     "require_init_health",
     "unsettled_funding",
@@ -139,6 +140,12 @@ class Health(msgspec.Struct, kw_only=True):
     def market(self, market_index: int) -> MarketPart | None:
         """Return a market's part, null when the account has no position in it."""
         return next((part for part in self.markets if part.market.perp_market_index == market_index), None)
+
+    def reprice(self, position: PerpPosition, market: PerpMarket) -> None:
+        """Take over a position that changed, at the price that the market had before."""
+        for place, part in enumerate(self.markets):
+            if part.market.perp_market_index == market.perp_market_index:
+                self.markets[place] = _market_part(position, market, part.prices.oracle)
 
     def balances(self, kind: HealthKind, *, losses: bool = True) -> dict[int, int]:
         """Return every token's balance with the PnL of the markets settled in it, losses too unless told not to."""
@@ -285,14 +292,15 @@ def recover(account: MangoAccount, health: int) -> bool:
     return False
 
 
-def _printed(bits: int) -> str:
+def printed(bits: int) -> str:
+    """Return a number as the program prints it."""
     return f"{bits / ONE:.6f}"
 
 
 def check_before(run: Execution, account: MangoAccount, health: Health) -> int:
     """Return the initial health before an action; refuse an account that is being liquidated and stays so."""
     before = health.value(HealthKind.INIT)
-    run.log(f"pre_init_health: {_printed(before)}")
+    run.log(f"pre_init_health: {printed(before)}")
     recover(account, before)
     if account.head.being_liquidated:
         recover(account, health.value(HealthKind.LIQUIDATION_END))
@@ -302,7 +310,7 @@ def check_before(run: Execution, account: MangoAccount, health: Health) -> int:
 
 def check_after(run: Execution, before: int, after: int) -> None:
     """Refuse an action that leaves initial health negative, unless it has not become less."""
-    run.log(f"post_init_health: {_printed(after)}")
+    run.log(f"post_init_health: {printed(after)}")
     kept = ceil(after) >= ceil(before) if after < _SMALL else after >= before
     run.check(after >= 0 or kept, "HealthMustBePositiveOrIncrease")
 

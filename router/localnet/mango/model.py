@@ -19,6 +19,7 @@ from router.localnet.mango.funds import (
     deposit,
     withdraw,
 )
+from router.localnet.mango.liquidation import liquidate_base_or_pnl
 from router.localnet.mango.numbers import FixedOverflow
 from router.localnet.mango.orders import (
     cancel_all_orders,
@@ -69,6 +70,7 @@ def _instructions() -> dict[str, Callable[[Execution], int]]:
         "perp_update_funding": update_funding_now,
         "perp_deactivate_position": deactivate_position,
         "perp_settle_pnl": settle_pnl,
+        "perp_liq_base_or_positive_pnl": liquidate_base_or_pnl,
         "account_create": account_create,
         "account_create_v2": account_create_v2,
         "account_expand_v2": account_expand_v2,

@@ -10,6 +10,8 @@ from router.localnet.mango.enums import FREE_SLOT, Side
 from router.localnet.mango.execution import Execution
 from router.localnet.mango.layouts import Group, PerpMarket
 from router.localnet.mango.numbers import (
+    I64_MAX,
+    I64_MIN,
     U64_MAX,
     FixedOverflow,
     add,
@@ -39,10 +41,12 @@ __all__ = [
     "lot_to_native_price",
     "native_price_to_lot",
     "perp_position",
+    "record_pnl_takeover",
     "record_settle",
     "record_trade",
     "record_trading_fee",
     "settle_funding",
+    "settle_limit",
     "stable_price",
     "token_position",
     "unsettled_funding",
@@ -275,7 +279,10 @@ def update_settle_limit(position: PerpPosition, market: PerpMarket, now: int) ->
         position.settle_pnl_limit_settled_in_current_window_native = 0
 
 
-def _settle_limit(position: PerpPosition, market: PerpMarket) -> tuple[int, int]:
+def settle_limit(position: PerpPosition, market: PerpMarket) -> tuple[int, int]:
+    """Return the lowest and highest PnL (native) that may be settled in one window; any without a limit."""
+    if market.settle_pnl_limit_factor < 0:
+        return I64_MIN, I64_MAX
     value = mul(stable_price(market), base_native(position, market))
     unrealized = _as_i64(market.settle_pnl_limit_factor * to_float(abs(value)))
     pnl = ceil(abs(add(position.quote_position_native, value)))
@@ -293,7 +300,7 @@ def available_settle_limit(position: PerpPosition, market: PerpMarket) -> tuple[
     """Return the lowest and highest PnL (native) that may still be settled in this window; null without a limit."""
     if market.settle_pnl_limit_factor < 0:
         return None
-    lowest, highest = _settle_limit(position, market)
+    lowest, highest = settle_limit(position, market)
     used = position.settle_pnl_limit_settled_in_current_window_native
     return min(saturated_i64(lowest - used), 0), max(saturated_i64(highest - used), 0)
 
@@ -318,6 +325,13 @@ def record_settle(position: PerpPosition, market: PerpMarket, settled: int) -> N
     if change < 0:
         used = max(used + change, 0) if used > 0 else min(used - change, 0)
     position.settle_pnl_limit_settled_in_current_window_native += used
+
+
+def record_pnl_takeover(position: PerpPosition, pnl: int, *, recurring: int, oneshot: int) -> None:
+    """Add another account's profit (I80F48), and what of its settle limit goes with it (native)."""
+    position.quote_position_native = add(position.quote_position_native, pnl)
+    position.recurring_settle_pnl_allowance += recurring
+    position.oneshot_settle_pnl_allowance = add(position.oneshot_settle_pnl_allowance, from_int(oneshot))
 
 
 # Fees that may be bought back
