@@ -112,12 +112,13 @@ class Plan:
         fault = _forbidden(instruction, effects)
         if fault is not None:
             return _Step(program=instruction.program_id, fault=fault, count=0)
-        self._instructions.extend(effects.instructions)
+        called = _run_in_litesvm(instruction.program_id, effects)
+        self._instructions.extend(called)
         self._data.update(effects.writes)
         self._owners.update(effects.owners)
         for key, change in effects.lamports.items():
             self._lamports[key] = self._lamports.get(key, 0) + change
-        return _Step(program=instruction.program_id, effects=effects, count=len(effects.instructions))
+        return _Step(program=instruction.program_id, effects=effects, count=len(called))
 
     def _so_far(self) -> Prefix:
         if self._prefix is None or self._prefix[0] != len(self._instructions):
@@ -163,7 +164,7 @@ class Plan:
                 used += sum(consumed(group) for group in own)
             else:
                 if step.effects is not None and step.effects.instructions:
-                    inner.append((index, step.effects.instructions))
+                    inner.append((index, _called(step, own, fails=fails)))
                 own_error = self._model_error(step, used, index, error if fails else None)
                 units = min(_units(step), self._loaded.compute_limit - used)
                 logs.extend(_log(step, own, own_error, units, self._loaded.compute_limit - used, called=not fails))
@@ -198,11 +199,31 @@ class Plan:
         return PlanResult(err=err, logs=logs, units=used, after={}, inner=inner)
 
 
+_EVENT_UNITS = 2_000  # what a program uses to emit an event by calling itself
 _REFUSAL_UNITS = 5_000  # what a program has typically used when it refuses
 
 
 def _units(step: _Step) -> int:
     return _REFUSAL_UNITS if step.effects is None else step.effects.compute_units
+
+
+def _run_in_litesvm(program: Pubkey, effects: Effects) -> list[Instruction]:
+    """Return the calls of a model that do something: those of itself only show what it emits."""
+    return [instruction for instruction in effects.instructions if instruction.program_id != program]
+
+
+def _called(step: _Step, groups: Sequence[Sequence[str]], *, fails: bool) -> tuple[Instruction, ...]:
+    """Return the calls that were made: where one fails, it is the last."""
+    assert step.effects is not None  # noqa: S101 - only steps with effects call anything
+    instructions = step.effects.instructions
+    if not fails:
+        return instructions
+    left = sum(1 for group in groups if group)
+    for position, instruction in enumerate(instructions):
+        left -= instruction.program_id != step.program
+        if left <= 0 and instruction.program_id != step.program:
+            return instructions[: position + 1]
+    return instructions
 
 
 def _instruction_failure(err: Json) -> tuple[int | None, Json]:
@@ -230,14 +251,30 @@ def _forbidden(instruction: Instruction, effects: Effects) -> str | None:
     return None if writable.issuperset({*effects.writes, *effects.owners}) else "ReadonlyDataModified"
 
 
+def _self_call(program: Pubkey, remaining: int) -> list[str]:
+    """Return what a program prints that calls itself to emit an event."""
+    return [
+        f"Program {program} invoke [2]",
+        f"Program {program} consumed {_EVENT_UNITS} of {remaining} compute units",
+        f"Program {program} success",
+    ]
+
+
 def _log(
     step: _Step, groups: Sequence[Sequence[str]], err: Json, units: int, remaining: int, *, called: bool
 ) -> list[str]:
     """Return what the real program would have printed."""
     program = step.program
     lines = [f"Program {program} invoke [1]"]
-    for group in groups:
-        lines.extend(nested(group))
+    waiting = iter(groups)
+    for instruction in () if step.effects is None else step.effects.instructions:
+        if instruction.program_id != program:
+            group = next(waiting, ())
+            lines.extend(nested(group))
+            if not group or group[-1].startswith(f"Program {instruction.program_id} failed"):
+                break
+        else:
+            lines.extend(_self_call(program, remaining))
     if step.effects is not None and called:
         lines.extend(step.effects.logs)
     if step.refusal is not None:

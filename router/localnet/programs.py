@@ -39,7 +39,8 @@ class Effects(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         instructions: system and token instructions run in its place, inside the real transaction; addresses that the
-            program could sign for may be signers.
+            program could sign for may be signers. Those of the program itself are not run: they are the calls by which
+            it emits events, and stand in the transaction's inner instructions.
         writes: account data to be written after success; the account keeps its lamports, and its owner where `owners`
             names no other.
         lamports: changes of balances made directly by the program (its own accounts may pay); they sum to zero, and an
