@@ -66,7 +66,9 @@ from providers.drift.layouts import PerpPosition, User
 from providers.drift.makers import Maker, crossing_makers, party_accounts
 from providers.drift.margin import liquidation_price
 from providers.drift.reading import AccountView, Overview, Snapshot, VenueReader
+from providers.drift.reserved import Reservations
 from providers.drift.settle import Settler, unfilled_in
+from providers.solana.any_node import by_any_node
 from providers.solana.cluster import SolanaCluster
 from providers.solana.halt import lifecycle_of
 
@@ -79,23 +81,16 @@ NAME: Final = "drift"
 _ANY_PRICE: Final = 2**64
 
 
-class _Reserved(msgspec.Struct, frozen=True):
-    """An order that was built a moment ago and may be in flight: its number, its market, and until when."""
-
-    user_order_id: int
-    market_index: int
-    until: float
-
-
 class DriftProvider:
     """One Drift deployment, traded with one account.
 
     Args:
         cluster: nodes, sender, proofs, signer; a read pool of the venue's own where it has one.
         config: program, account, auction.
+        reserved: orders in flight, where two adapters share an account.
     """
 
-    def __init__(self, cluster: SolanaCluster, config: DriftConfig) -> None:
+    def __init__(self, cluster: SolanaCluster, config: DriftConfig, *, reserved: Reservations | None = None) -> None:
         self._cluster = cluster
         self._config = config
         signer = None if cluster.signer is None else cluster.signer.public_key
@@ -108,7 +103,12 @@ class DriftProvider:
         self._history = AccountHistory(cluster, self._reader, config)
         self._halt = halt_watch(cluster, config, signer)
         self._classify = partial(classify, program_id=str(config.program_id))
-        self._reserved: list[_Reserved] = []
+        self._reserved = reserved or Reservations(cluster.clock, config.expiry_margin_s)
+        # The same account by every node of the cluster: closes and cancels go there when the venue's own nodes fail.
+        by_all_nodes = cluster.on_all_nodes()
+        self._everywhere = (
+            None if by_all_nodes is None else DriftProvider(by_all_nodes, config, reserved=self._reserved)
+        )
 
     @property
     def name(self) -> str:
@@ -160,7 +160,16 @@ class DriftProvider:
         )
 
     async def quote(self, terms: QuoteTerms) -> Quote:
-        """Return the all-in price for an order now; phase of every error `not_sent`."""
+        """Return the all-in price for an order now; phase of every error `not_sent`.
+
+        Where the venue's own nodes give none, a close is quoted by any node of the cluster.
+        """
+        everywhere = self._everywhere
+        if everywhere is None or terms.kind is OrderKind.OPEN:
+            return await self._quote(terms)
+        return await by_any_node(lambda: self._quote(terms), lambda: everywhere.quote(terms))
+
+    async def _quote(self, terms: QuoteTerms) -> Quote:
         snapshot, _ = await asyncio.gather(self._reader.snapshot(terms.market), self._halt.check())
         quote = quoting.quote_of(
             terms, snapshot, as_of=self._cluster.clock.now(), lifetime_s=self._config.quote_lifetime_s
@@ -221,7 +230,14 @@ class DriftProvider:
 
         Nothing that stops an open stops a close: paused, stale or halted, the program itself decides. What it would
         take and not fill is refused: a part that is too small (`quoting.close_refusal`), and what its simulation shows.
+        Where the venue's own nodes do not do, any node of the cluster does.
         """
+        everywhere = self._everywhere
+        if everywhere is None:
+            return await self._close(terms)
+        return await by_any_node(lambda: self._close(terms), lambda: everywhere.prepare_close(terms))
+
+    async def _close(self, terms: OrderTerms) -> Submission:
         snapshot = await self._reader.snapshot(terms.market)
         user = self._trading_user(snapshot)
         if terms.size <= 0:
@@ -253,8 +269,14 @@ class DriftProvider:
     async def cancel(self, submission: Submission) -> Submission | None:
         """Build a cancel by the venue's order id of what lies on the venue; null when nothing does.
 
-        That it succeeds proves nothing; `settle` decides.
+        That it succeeds proves nothing; `settle` decides. Any node does, as for a close.
         """
+        everywhere = self._everywhere
+        if everywhere is None:
+            return await self._cancel(submission)
+        return await by_any_node(lambda: self._cancel(submission), lambda: everywhere.cancel(submission))
+
+    async def _cancel(self, submission: Submission) -> Submission | None:
         resting = await self._settler.resting(submission)
         if resting is None:
             return None
@@ -350,7 +372,6 @@ class DriftProvider:
         makers_or: ProviderError | None = None,
     ) -> Submission:
         """Build, simulate and sign; without a maker that crosses, refuse with `makers_or` where it is given."""
-        self._forget_reserved()
         price = worst_price_of(terms.worst_price, snapshot.market, direction)
         waits = snapshot.state.min_perp_auction_duration > 0
         makers: tuple[Maker, ...] = ()
@@ -368,12 +389,12 @@ class DriftProvider:
             reduce_only=terms.kind is OrderKind.CLOSE,
             take=not waits or bool(makers),
             auction_slots=self._config.auction_slots,
-            taken_ids=[each.user_order_id for each in self._reserved],
+            taken_ids=[each.user_order_id for each in self._reserved.current()],
         )
-        self._reserve(order)
+        self._reserved.add(order)
         # Orders in flight may give the account a position in their market before this one executes: its accounts must
         # be there then, or the program cannot check the margin.
-        perps = {order.market_index, *(each.market_index for each in self._reserved)}
+        perps = {order.market_index, *(each.market_index for each in self._reserved.current())}
         perps.update(each.market_index for each in user.perp_positions)
         accounts = await self._accounts(user, perps, writable=(order.market_index,))
         parties = party_accounts(self._config.program_id, makers, snapshot.stats)
@@ -435,15 +456,6 @@ class DriftProvider:
         if key is None:
             raise LiveTradingOff("no key is configured: the service quotes only")
         return key
-
-    def _reserve(self, order: DriftOrder) -> None:
-        left = max(order.max_ts - self._cluster.clock.now().timestamp(), 0.0)
-        until = self._cluster.clock.monotonic() + left + self._config.expiry_margin_s
-        self._reserved.append(_Reserved(order.user_order_id, order.market_index, until))
-
-    def _forget_reserved(self) -> None:
-        now = self._cluster.clock.monotonic()
-        self._reserved = [each for each in self._reserved if each.until > now]
 
 
 def build(cluster: SolanaCluster, environment: Mapping[str, str]) -> DriftProvider:

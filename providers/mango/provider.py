@@ -72,6 +72,7 @@ from providers.mango.positions import positions_of
 from providers.mango.reading import Overview, Snapshot, VenueReader
 from providers.mango.settle import Settler, order_failure, unfilled_in
 from providers.mango.state import MangoAccount
+from providers.solana.any_node import by_any_node
 from providers.solana.cluster import SolanaCluster
 from providers.solana.halt import lifecycle_of
 from providers.solana.records import ProgramFailure
@@ -104,6 +105,9 @@ class MangoProvider:
         # What was sent is settled with every node of the cluster, whatever the venue reads with.
         self._settler = Settler(cluster, config)
         self._keeper = MangoKeeper(cluster, self._reader, self._directory, config)
+        # The same account by every node of the cluster: closes go there when the venue's own nodes fail.
+        by_all_nodes = cluster.on_all_nodes()
+        self._everywhere = None if by_all_nodes is None else MangoProvider(by_all_nodes, config)
         self._history = AccountHistory(cluster, Directory(cluster.all_nodes, config, cluster.clock), config)
 
     @property
@@ -151,7 +155,16 @@ class MangoProvider:
         )
 
     async def quote(self, terms: QuoteTerms) -> Quote:
-        """Return the all-in price for an order now; phase of every error `not_sent`."""
+        """Return the all-in price for an order now; phase of every error `not_sent`.
+
+        Where the venue's own nodes give none, a close is quoted by any node of the cluster.
+        """
+        everywhere = self._everywhere
+        if everywhere is None or terms.kind is OrderKind.OPEN:
+            return await self._quote(terms)
+        return await by_any_node(lambda: self._quote(terms), lambda: everywhere.quote(terms))
+
+    async def _quote(self, terms: QuoteTerms) -> Quote:
         snapshot, _ = await asyncio.gather(self._reader.snapshot(terms.market), self._halt.check())
         if terms.kind is OrderKind.OPEN:
             _refuse_netting(snapshot, terms.side)
@@ -200,8 +213,14 @@ class MangoProvider:
         """Build, simulate unsigned, and sign a reduce-only close of at most what the account holds.
 
         Nothing that stops an open stops a close: halted, gated, stale or unhealthy, the program itself decides, in
-        simulation.
+        simulation. Where the venue's own nodes do not do, any node of the cluster does.
         """
+        everywhere = self._everywhere
+        if everywhere is None:
+            return await self._close(terms)
+        return await by_any_node(lambda: self._close(terms), lambda: everywhere.prepare_close(terms))
+
+    async def _close(self, terms: OrderTerms) -> Submission:
         snapshot = await self._reader.snapshot(terms.market)
         account = self._trading_account(snapshot)
         asked = base_lots_of(terms.size, lot_units(snapshot.market))

@@ -101,6 +101,12 @@ class SolanaCluster:
         self._venue_pools.append(pool)
         return SolanaCluster(self.all_nodes, self.signer, self.clock, self.settings, read_pool=pool)
 
+    def on_all_nodes(self) -> SolanaCluster | None:
+        """Return the same cluster for a venue whose own nodes fail; null where it has none of its own."""
+        if self.pool is self.all_nodes:
+            return None
+        return SolanaCluster(self.all_nodes, self.signer, self.clock, self.settings)
+
     async def genesis_hash(self) -> str:
         """Return the genesis hash that every node agrees on (a ledger is bound to it)."""
         return await self.all_nodes.genesis_hash()

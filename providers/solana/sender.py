@@ -72,6 +72,7 @@ _UNIQUE_BITS = 24
 # A last valid height further ahead would keep what is signed unprovable for an hour.
 _BELIEVABLE_LEAD_BLOCKS = 10_000
 _TIPS_GRACE_S = 0.5
+_TO_ALL_NODES = frozenset({Purpose.CLOSE, Purpose.CANCEL, Purpose.FENCE, Purpose.RECLAIM})
 _REMEMBERED_HANDLES = 10_000
 
 
@@ -213,12 +214,13 @@ class Sender:
         )
 
     async def submit(self, submission: Submission) -> Ack:
-        """Give the signed bytes to every node; the first time to the venue's own nodes, where it has some.
+        """Give the signed bytes to every node; an open the first time to the venue's own nodes, where it has some.
 
-        Never raises for what a node answers. Fences and reclaims go to all nodes of the cluster at once.
+        Never raises for what a node answers. What must not wait for a venue's own nodes (closes, cancels, fences,
+        reclaims) goes to all nodes of the cluster at once.
         """
         body = decode_body(submission)
-        again = submission.handle in self._sent_before or submission.purpose in {Purpose.FENCE, Purpose.RECLAIM}
+        again = submission.handle in self._sent_before or submission.purpose in _TO_ALL_NODES
         self._sent_before[submission.handle] = None
         if len(self._sent_before) > _REMEMBERED_HANDLES:
             self._sent_before.popitem(last=False)

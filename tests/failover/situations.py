@@ -88,7 +88,7 @@ def _wires(provider: str) -> Iterator[Situation]:
             error_class=CONNECTION,
             code=code,
             raw_code=raw_code,
-            close="fails",
+            close="fills",
         )
 
 
