@@ -28,6 +28,7 @@ from router.localnet.mango.calls import OrderCall, health_metas, place_order
 from router.localnet.mango.enums import PlaceOrderType, Side
 from router.localnet.mango.genesis import account_data, event_queue_data, settle_stable_price
 from router.localnet.mango.layouts import Bank, Group, PerpMarket
+from router.localnet.mango.liquidator import MangoLiquidator
 from router.localnet.mango.model import halt_marker
 from router.localnet.mango.numbers import FRACTION_BITS
 from router.localnet.mango.queue import EventQueue, OutEvent
@@ -60,6 +61,7 @@ class MangoControls:
         self.oracles = MangoOracles(cluster, world)
         self.maker = MangoMaker(cluster, world)
         self.cranker = MangoCranker(cluster, world)
+        self.liquidator = MangoLiquidator(cluster, world, self.cranker, self.set_collateral)
         self._trades = 0
 
     # Prices
@@ -216,6 +218,14 @@ class MangoControls:
         instruction = place_order(world, place, key, signer.pubkey(), order, health=health)
         self._trades += 1
         return _signature(send(self.cluster, signer, [instruction], number=self._trades))
+
+    def liquidate(self, market: str, *, margin_share: Decimal = Decimal("0.8")) -> str:
+        """Have the trader's position liquidated, a part of it or all (`MangoLiquidator`); return the signature.
+
+        Raises:
+            ValueError: there is no position, its profit alone keeps it, or the program refused.
+        """
+        return _signature(self.liquidator.liquidate(self.world.market(market), margin_share=margin_share))
 
     def run_maker(self, *, running: bool = True) -> None:
         """Let the maker work, or stand still."""
