@@ -121,8 +121,8 @@ def _lot_of_open(books: Books, fill: Fill) -> str:
         """
         INSERT INTO positions (
             position_id, provider, market, side, status, size, opened_size, entry_price, leverage, opened_by_order,
-            caller, realized_pnl_usd, fees_usd, opened_at, closed_at)
-        VALUES (?, ?, ?, ?, 'closed', '0', '0', '0', ?, ?, ?, '0', '0', ?, NULL)
+            caller, realized_pnl_usd, fees_usd, opened_at, closed_at, protection)
+        VALUES (?, ?, ?, ?, 'closed', '0', '0', '0', ?, ?, ?, '0', '0', ?, NULL, ?)
         """,
         (
             books.new_position_id,
@@ -133,6 +133,8 @@ def _lot_of_open(books: Books, fill: Fill) -> str:
             order.order_id,
             order.caller,
             time_text(fill.filled_at),
+            # In the same write as the first fill: a lot that shall be protected never exists without saying so.
+            pack(order.protection) if order.protection else None,
         ),
     )
     return books.new_position_id

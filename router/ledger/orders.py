@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from providers.base.errors import ErrorInfo
 from providers.base.types import OrderKind
-from router.ledger import audit, queries
+from router.ledger import audit, protection, queries
 from router.ledger.codec import decimal_text, optional, pack, time_text
 from router.ledger.protocol import Created, KeyReused, LedgerError, OverReserved, WrongCluster
 from router.ledger.records import AttemptState, NewOrder, OrderRecord, OrderStatus, PositionStatus
@@ -49,8 +49,8 @@ def create(connection: sqlite3.Connection, order: NewOrder) -> Created:
         INSERT INTO orders (
             order_id, caller, idempotency_key, client_order_id, fingerprint, kind, status, market, side, provider,
             requested_size, requested_size_usd, requested_worst_price, leverage, slippage_bps, request, chain,
-            deadline, lock, position_id, created_at, updated_at)
-        VALUES (?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            deadline, lock, position_id, protection, cause, trigger_terms, leg_id, created_at, updated_at)
+        VALUES (?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """,
         (
             order.order_id,
@@ -72,12 +72,17 @@ def create(connection: sqlite3.Connection, order: NewOrder) -> Created:
             time_text(order.deadline),
             None if order.lock is None else pack(order.lock),
             order.reservations[0].position_id if order.reservations else None,
+            pack(order.protection) if order.protection else None,
+            order.cause.value,
+            None if order.trigger is None else pack(order.trigger),
+            order.leg_id,
             time_text(order.created_at),
             time_text(order.created_at),
         ),
     )
     for place, reservation in enumerate(order.reservations):
         _reserve(connection, order, place, reservation.position_id, reservation.size)
+    protection.enter(connection, order)
     audit.append(
         connection,
         "order_created",
@@ -91,6 +96,8 @@ def create(connection: sqlite3.Connection, order: NewOrder) -> Created:
         size=optional(order.size),
         size_usd=optional(order.size_usd),
         client_order_id=order.client_order_id,
+        cause=order.cause,
+        leg_id=order.leg_id,
     )
     return Created(required(connection, order.order_id), replayed=False)
 
@@ -116,6 +123,8 @@ def _made_before(connection: sqlite3.Connection, order: NewOrder, key: str | Non
 def _check_shape(order: NewOrder) -> None:
     if (order.kind is OrderKind.CLOSE) != bool(order.reservations):
         raise LedgerError("a close reserves the lots that it reduces, and nothing else does")
+    if order.trigger is not None and (order.kind is not OrderKind.CLOSE or order.leg_id is None):
+        raise LedgerError("only a leg's close rests until a price is reached")
     if len({reservation.position_id for reservation in order.reservations}) != len(order.reservations):
         raise LedgerError("a close names each lot once")
 

@@ -18,6 +18,7 @@ from router.ledger.records import (
     FindingRecord,
     FindingStatus,
     ForeignPart,
+    LegRecord,
     NewOrder,
     OrderRecord,
     OrderStatus,
@@ -25,6 +26,8 @@ from router.ledger.records import (
     OutsideBooked,
     PositionRecord,
     PositionStatus,
+    ProtectedLot,
+    ProtectionTerms,
     SecondaryRecord,
     SecondaryState,
     Watermark,
@@ -41,6 +44,7 @@ __all__ = [
     "LedgerError",
     "NothingForeign",
     "OverReserved",
+    "PositionClosed",
     "WrongCluster",
 ]
 
@@ -69,6 +73,14 @@ class OverReserved(LedgerError):
         self.position_id = position_id
         self.asked = asked
         self.available = available
+
+
+class PositionClosed(LedgerError):
+    """Nothing of the position is left that could be protected."""
+
+    def __init__(self, position_id: str) -> None:
+        super().__init__(f"{position_id} is closed")
+        self.position_id = position_id
 
 
 class WrongCluster(LedgerError):
@@ -123,7 +135,8 @@ class Ledger(Protocol):
         Raises:
             KeyReused: same caller and key (or client order id), other fingerprint; or a known client order id under
                 another key.
-            OverReserved: a reservation exceeds what its lot has left.
+            OverReserved: a reservation exceeds what its lot has left; or a trigger for a lot that is being closed.
+            LedgerError: a leg's order while the one before has not ended.
         """
         ...
 
@@ -374,6 +387,38 @@ class Ledger(Protocol):
 
     async def set_watermark(self, name: str, mark: Watermark, at: datetime) -> None:
         """Note how far a history was read: after everything that it showed is durable."""
+        ...
+
+    async def set_protection(self, position_id: str, terms: ProtectionTerms, caller: str, at: datetime) -> bool:
+        """Write what a lot shall be protected by; return whether that changed anything. Raise `PositionClosed`."""
+        ...
+
+    async def add_leg(self, leg: LegRecord) -> None:
+        """Store a new leg; a lot has at most one stop loss and one take profit that have not ended."""
+        ...
+
+    async def update_leg(self, leg: LegRecord) -> None:
+        """Write how far a leg is; raise `LedgerError` where that would forget an order that has not ended."""
+        ...
+
+    async def end_leg(self, leg_id: str, reason: str, at: datetime, *, done: bool = False) -> None:
+        """End a leg; one that has `done` its part is also no longer wanted of its lot."""
+        ...
+
+    def legs_of(self, position_id: str) -> tuple[LegRecord, ...]:
+        """Return the newest leg of each sort that a lot has or had, the stop first."""
+        ...
+
+    def protected_lots(self) -> tuple[ProtectedLot, ...]:
+        """Return every lot that shall be protected or has a leg that has not ended, oldest first."""
+        ...
+
+    def protected_lot(self, position_id: str) -> ProtectedLot | None:
+        """Return one lot with its live legs and their orders; null where there is no such lot."""
+        ...
+
+    def open_triggers(self, position_ids: Sequence[str]) -> tuple[str, ...]:
+        """Return the ids of the triggers of these lots that have not ended, oldest first."""
         ...
 
     async def healthy(self) -> bool:

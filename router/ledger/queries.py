@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from providers.base.errors import ErrorInfo
-from providers.base.types import Ack, Evidence, Fill, LockTerms, OrderKind, Purpose, Side, Submission
+from providers.base.types import Ack, Evidence, Fill, LockTerms, OrderKind, Purpose, Side, Submission, Trigger
 from router.ledger import findings
 from router.ledger.booking import Entry, LotEffect, fold
 from router.ledger.codec import parse_decimal, parse_time, time_text, unpack
@@ -19,6 +19,7 @@ from router.ledger.protocol import BadCursor
 from router.ledger.records import (
     AttemptRecord,
     AttemptState,
+    Cause,
     FillRecord,
     FindingKind,
     FindingRecord,
@@ -28,6 +29,7 @@ from router.ledger.records import (
     OrderView,
     PositionRecord,
     PositionStatus,
+    ProtectionTerms,
     Reservation,
     SecondaryRecord,
     SecondaryState,
@@ -107,7 +109,15 @@ def _order(connection: sqlite3.Connection, row: sqlite3.Row) -> OrderRecord:
         error=None if row["error"] is None else unpack(row["error"], ErrorInfo),
         chain=unpack(row["chain"], tuple[str, ...]),
         fingerprint=row["fingerprint"],
+        protection=_protection(row),
+        cause=Cause(row["cause"]),
+        trigger=None if row["trigger_terms"] is None else unpack(row["trigger_terms"], Trigger),
+        leg_id=row["leg_id"],
     )
+
+
+def _protection(row: sqlite3.Row) -> ProtectionTerms:
+    return ProtectionTerms() if row["protection"] is None else unpack(row["protection"], ProtectionTerms)
 
 
 def _reservations(connection: sqlite3.Connection, order_id: str) -> tuple[Reservation, ...]:
@@ -373,9 +383,10 @@ def watched_views(connection: sqlite3.Connection, since: datetime) -> tuple[Orde
 
 
 def unreclaimed_views(connection: sqlite3.Connection, before: datetime) -> tuple[OrderView, ...]:
-    """Return final orders past their deadline whose lock was not returned."""
+    """Return final orders past their deadline whose lock was not returned; a trigger that has ended has none left."""
     query = f"""
-        SELECT * FROM orders WHERE lock IS NOT NULL AND lock_reclaimed = 0 AND deadline < ? AND NOT {_OPEN}
+        SELECT * FROM orders WHERE lock IS NOT NULL AND lock_reclaimed = 0 AND NOT {_OPEN}
+            AND (CASE WHEN trigger_terms IS NULL THEN deadline ELSE updated_at END) < ?
         ORDER BY seq
     """  # noqa: S608 - constant text
     return _views(connection, query, time_text(before))
@@ -384,11 +395,18 @@ def unreclaimed_views(connection: sqlite3.Connection, before: datetime) -> tuple
 def reserved_sizes(
     connection: sqlite3.Connection, position_ids: Sequence[str], *, but_order: str = ""
 ) -> dict[str, Decimal]:
-    """Return what open closes (but one) still hold of each lot: their reservations less what they have reduced."""
+    """Return what open closes (but one) still hold of each lot: their reservations less what they have reduced.
+
+    A trigger that rests on the venue holds nothing: it shares the reservation of whatever closes the lot instead.
+    """
     reserved = dict.fromkeys(position_ids, _ZERO)
     marks = ", ".join("?" * len(position_ids))
     rows = connection.execute(
-        f"SELECT order_id, position_id, size FROM reservations WHERE released = 0 AND position_id IN ({marks})",  # noqa: S608 - question marks
+        f"""
+        SELECT order_id, reservations.position_id, reservations.size
+        FROM reservations JOIN orders USING (order_id)
+        WHERE released = 0 AND trigger_terms IS NULL AND reservations.position_id IN ({marks})
+        """,  # noqa: S608 - question marks
         tuple(position_ids),
     ).fetchall()
     for row in rows:
@@ -443,6 +461,7 @@ def _positions(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> t
             funding_usd=fold(Side(row["side"]), lot_entries(connection, row["position_id"])).funding_usd,
             opened_at=parse_time(row["opened_at"]),
             closed_at=_time(row["closed_at"]),
+            protection=_protection(row),
         )
         for row in rows
     )

@@ -23,17 +23,23 @@ from providers.base.types import (
     Side,
     Submission,
 )
+    Trigger,
 
 __all__ = [
     "AttemptRecord",
     "AttemptState",
     "FillRecord",
+    "Cause",
     "Finding",
     "FindingKind",
     "FindingRecord",
     "FindingStatus",
     "ForeignPart",
     "NewOrder",
+    "Leg",
+    "LegKind",
+    "LegRecord",
+    "LegTerms",
     "OrderRecord",
     "OrderStatus",
     "OrderView",
@@ -41,6 +47,8 @@ __all__ = [
     "PositionRecord",
     "PositionStatus",
     "Reservation",
+    "ProtectedLot",
+    "ProtectionTerms",
     "SecondaryRecord",
     "SecondaryState",
     "Watermark",
@@ -105,6 +113,60 @@ class PositionStatus(StrEnum):
 
 
 class Reservation(Row, frozen=True, kw_only=True):
+class Cause(StrEnum):
+    """Who wanted an order: a caller, or a leg of a position's protection."""
+
+    CALLER = "caller"
+    STOP_LOSS = "stop_loss"
+    TAKE_PROFIT = "take_profit"
+
+
+class Leg(StrEnum):
+    """One of the two prices at which a position closes by itself."""
+
+    STOP_LOSS = "stop_loss"
+    TAKE_PROFIT = "take_profit"
+
+    def fires_above(self, side: Side) -> bool:
+        """Whether it fires at or above its price: a long's take profit, a short's stop loss."""
+        return (self is Leg.TAKE_PROFIT) == (side is Side.LONG)
+
+
+class LegKind(StrEnum):
+    """Who watches the price: the venue, or the router."""
+
+    NATIVE = "native"
+    MANAGED = "managed"
+
+
+class LegTerms(Row, frozen=True, kw_only=True):
+    """When a leg fires (dollars per base unit), and how much it closes; null for all that the lot holds."""
+
+    price: Decimal
+    size: Decimal | None = None
+
+
+class ProtectionTerms(Row, frozen=True, kw_only=True, omit_defaults=True):
+    """What a lot shall be protected by."""
+
+    stop_loss: LegTerms | None = None
+    take_profit: LegTerms | None = None
+
+    def of(self, leg: Leg) -> LegTerms | None:
+        """Return the terms of one leg."""
+        return self.stop_loss if leg is Leg.STOP_LOSS else self.take_profit
+
+    def but(self, leg: Leg, terms: LegTerms | None) -> ProtectionTerms:
+        """Return these terms with another one for a leg."""
+        if leg is Leg.STOP_LOSS:
+            return ProtectionTerms(stop_loss=terms, take_profit=self.take_profit)
+        return ProtectionTerms(stop_loss=self.stop_loss, take_profit=terms)
+
+    def __bool__(self) -> bool:
+        """Whether there is any leg."""
+        return self.stop_loss is not None or self.take_profit is not None
+
+
     """How much of one lot a close order may reduce; `filled_size` of it has been."""
 
     position_id: str
@@ -124,6 +186,9 @@ class NewOrder(Row, frozen=True, kw_only=True):
         reservations: for a close, the lots that it reduces, oldest first, and how much of each.
         chain: the providers that this order may be given to, in order, as configured when it was made.
     """
+        protection: of an open: what its lot shall be protected by from its first fill.
+        cause: who wanted it; with `leg_id` where a leg of a position's protection did.
+        trigger: of a close that rests on the venue until a price is reached.
 
     order_id: str
     caller: str
@@ -146,6 +211,10 @@ class NewOrder(Row, frozen=True, kw_only=True):
     reservations: tuple[Reservation, ...] = ()
     chain: tuple[str, ...] = ()
 
+    protection: ProtectionTerms = ProtectionTerms()
+    cause: Cause = Cause.CALLER
+    trigger: Trigger | None = None
+    leg_id: str | None = None
 
 class OrderRecord(Row, frozen=True, kw_only=True):
     """An order as it is now.
@@ -183,6 +252,10 @@ class OrderRecord(Row, frozen=True, kw_only=True):
     chain: tuple[str, ...] = ()
     fingerprint: str = ""
 
+    protection: ProtectionTerms = ProtectionTerms()
+    cause: Cause = Cause.CALLER
+    trigger: Trigger | None = None
+    leg_id: str | None = None
 
 class AttemptRecord(Row, frozen=True, kw_only=True):
     """One provider's try.
@@ -251,11 +324,12 @@ class PositionRecord(Row, frozen=True, kw_only=True):
         opened_size: base units ever opened.
         entry_price: volume-weighted over the opening fills, dollars.
         opened_by_order: null for a lot that was adopted.
-        reserved_size: of open close orders, not yet filled.
+        reserved_size: of open close orders, not yet filled; triggers that rest on the venue not counted.
         realized_pnl_usd: of the reductions so far, fees of opening and closing deducted, and funding where known.
         fees_usd: of opening and closing so far.
         funding_usd: what the reduced size has paid to be held (negative: received); null where any index is unknown.
     """
+        protection: what it shall be protected by; how far it is, its legs tell.
 
     position_id: str
     provider: str
@@ -275,6 +349,40 @@ class PositionRecord(Row, frozen=True, kw_only=True):
     closed_at: datetime | None
     funding_usd: Decimal | None = None
 
+    protection: ProtectionTerms = ProtectionTerms()
+
+
+class LegRecord(Row, frozen=True, kw_only=True):
+    """A leg of a lot's protection, as far as it is not told by its order.
+
+    Attributes:
+        size: base units that it closes in all; null for all that the lot holds.
+        kind: where it is watched now.
+        order_id: of its trigger on the venue, or of the close that it fired; null when what became of that is noted.
+        tries: orders that it has made so far.
+        fired_at: since when it closes the lot, whatever the price does; null before.
+        failure: why the last order of it gave nothing; null once one rests, or before the first.
+        failures: such orders in a row; `next_try_at` is when another one is made.
+        filled_size: base units that its orders have closed.
+    """
+
+    leg_id: str
+    position_id: str
+    leg: Leg
+    price: Decimal
+    size: Decimal | None
+    kind: LegKind
+    created_at: datetime
+    updated_at: datetime
+    order_id: str | None = None
+    tries: int = 0
+    fired_at: datetime | None = None
+    failure: str | None = None
+    failures: int = 0
+    next_try_at: datetime | None = None
+    ended_at: datetime | None = None
+    end_reason: str | None = None
+    filled_size: Decimal = Decimal(0)
 
 class OrderView(Row, frozen=True, kw_only=True):
     """An order with everything that hangs on it, attempts in their order of number.
@@ -291,6 +399,23 @@ class OrderView(Row, frozen=True, kw_only=True):
 
 
 class FindingKind(StrEnum):
+class ProtectedLot(Row, frozen=True, kw_only=True):
+    """A lot with its live legs, and every order that matters to them.
+
+    Attributes:
+        legs: those that have not ended, the stop first.
+        orders: of the legs, by id.
+        closes: ids of open closes that reserve the lot and rest on no venue: a caller's, or those that legs fired.
+        opening: whether the order that opens it is not final yet, so that it may still grow.
+    """
+
+    position: PositionRecord
+    legs: tuple[LegRecord, ...]
+    orders: dict[str, OrderView]
+    closes: tuple[str, ...]
+    opening: bool
+
+
     """What can be wrong between the books and the venues (docs/reconciliation.md)."""
 
     CLOSED_ELSEWHERE = "closed_elsewhere"

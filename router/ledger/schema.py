@@ -331,7 +331,48 @@ _VERSION_3: Migration = (
     "CREATE INDEX lot_entries_outside ON lot_entries (outside_seq)",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
+_VERSION_4: Migration = (
+    # Stop loss and take profit: what a lot shall have, and the legs that carry it out. A leg is never changed into
+    # another: a new price is a new leg.
+    """
+    CREATE TABLE protection_legs (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        leg_id TEXT NOT NULL UNIQUE,
+        position_id TEXT NOT NULL REFERENCES positions (position_id),
+        leg TEXT NOT NULL CHECK (leg IN ('stop_loss', 'take_profit')),
+        price TEXT NOT NULL,
+        size TEXT,
+        kind TEXT NOT NULL CHECK (kind IN ('native', 'managed')),
+        order_id TEXT REFERENCES orders (order_id),
+        tries INTEGER NOT NULL DEFAULT 0,
+        fired_at TEXT,
+        failure TEXT,
+        failures INTEGER NOT NULL DEFAULT 0,
+        next_try_at TEXT,
+        created_at TEXT NOT NULL,
+        updated_at TEXT NOT NULL,
+        ended_at TEXT,
+        end_reason TEXT,
+        CHECK ((ended_at IS NULL) = (end_reason IS NULL))
+    ) STRICT
+    """,
+    "CREATE UNIQUE INDEX protection_legs_live ON protection_legs (position_id, leg) WHERE ended_at IS NULL",
+    "CREATE INDEX protection_legs_position ON protection_legs (position_id)",
+    # What the lot of an open shall have; null for none.
+    "ALTER TABLE orders ADD COLUMN protection BLOB",
+    """
+    ALTER TABLE orders ADD COLUMN cause TEXT NOT NULL DEFAULT 'caller'
+        CHECK (cause IN ('caller', 'stop_loss', 'take_profit'))
+    """,
+    # Of a close that rests on the venue until a price is reached.
+    "ALTER TABLE orders ADD COLUMN trigger_terms BLOB",
+    "ALTER TABLE orders ADD COLUMN leg_id TEXT REFERENCES protection_legs (leg_id)",
+    "CREATE INDEX orders_leg ON orders (leg_id) WHERE leg_id IS NOT NULL",
+    "ALTER TABLE positions ADD COLUMN protection BLOB",
+    "CREATE INDEX positions_protected ON positions (seq) WHERE protection IS NOT NULL AND status = 'open'",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 """Migration number n stands at index n - 1. Published ones never change."""
 
 

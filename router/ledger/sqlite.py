@@ -15,7 +15,7 @@ from typing import Literal
 from providers.base.clock import Clock, new_id
 from providers.base.errors import ErrorInfo
 from providers.base.types import Ack, Outcome, Side, VenueEvent
-from router.ledger import attempts, audit, findings, orders, outcomes, outside, queries
+from router.ledger import attempts, audit, findings, orders, outcomes, outside, protection, queries
 from router.ledger.audit import AuditEvent
 from router.ledger.codec import time_text
 from router.ledger.guard import FileGuard
@@ -27,6 +27,7 @@ from router.ledger.records import (
     FindingRecord,
     FindingStatus,
     ForeignPart,
+    LegRecord,
     NewOrder,
     OrderRecord,
     OrderStatus,
@@ -34,6 +35,8 @@ from router.ledger.records import (
     OutsideBooked,
     PositionRecord,
     PositionStatus,
+    ProtectedLot,
+    ProtectionTerms,
     SecondaryRecord,
     SecondaryState,
     Watermark,
@@ -331,7 +334,7 @@ class SqliteLedger:
         """Write what the account holds beside the lots."""
         await self._writer.run(
             lambda connection: outside.set_foreign_part(
-                connection, provider, market, signed_size, entry_price=entry_price, at=at, because=because
+                connection, provider, holding, signed_size, entry_price=entry_price, at=at, because=because
             )
         )
 
@@ -342,7 +345,7 @@ class SqliteLedger:
         new = new_id(self._clock, "pos")
         position_id = await self._writer.run(
             lambda connection: outside.adopt(
-                connection, provider, market, entry_price=entry_price, caller=caller, position_id=new, at=at
+                connection, provider, holding, entry_price=entry_price, caller=caller, position_id=new, at=at
             )
         )
         position = self.position(position_id)
@@ -398,6 +401,46 @@ class SqliteLedger:
     async def set_watermark(self, name: str, mark: Watermark, at: datetime) -> None:
         """Note how far a history was read."""
         await self._writer.run(lambda connection: outside.set_watermark(connection, name, mark, at))
+
+    # -- protection ----------------------------------------------------------------------------------------------
+
+    async def set_protection(self, position_id: str, terms: ProtectionTerms, caller: str, at: datetime) -> bool:
+        """Write what a lot shall be protected by."""
+        return await self._writer.run(
+            lambda connection: protection.set_protection(connection, position_id, terms, caller, at)
+        )
+
+    async def add_leg(self, leg: LegRecord) -> None:
+        """Store a new leg."""
+        await self._writer.run(lambda connection: protection.add_leg(connection, leg))
+
+    async def update_leg(self, leg: LegRecord) -> None:
+        """Write how far a leg is."""
+        await self._writer.run(lambda connection: protection.update_leg(connection, leg))
+
+    async def end_leg(self, leg_id: str, reason: str, at: datetime, *, done: bool = False) -> None:
+        """End a leg."""
+        await self._writer.run(lambda connection: protection.end_leg(connection, leg_id, reason, at, done=done))
+
+    def legs_of(self, position_id: str) -> tuple[LegRecord, ...]:
+        """Return the newest leg of each sort that a lot has or had."""
+        with self._snapshot() as connection:
+            return protection.legs_of(connection, position_id)
+
+    def protected_lots(self) -> tuple[ProtectedLot, ...]:
+        """Return every lot that shall be protected or has a leg that has not ended."""
+        with self._snapshot() as connection:
+            return protection.protected_lots(connection)
+
+    def protected_lot(self, position_id: str) -> ProtectedLot | None:
+        """Return one lot with its live legs and their orders."""
+        with self._snapshot() as connection:
+            return protection.protected_lot(connection, position_id)
+
+    def open_triggers(self, position_ids: Sequence[str]) -> tuple[str, ...]:
+        """Return the ids of the triggers of these lots that have not ended."""
+        with self._snapshot() as connection:
+            return protection.open_triggers(connection, position_ids)
 
     async def healthy(self) -> bool:
         """Write, commit and say whether that worked."""
