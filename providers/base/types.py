@@ -20,6 +20,7 @@ __all__ = [
     "Capacity",
     "Evidence",
     "Fill",
+    "HoldingKey",
     "Holdings",
     "Lifecycle",
     "LockRef",
@@ -447,6 +448,16 @@ class VenuePosition(Record, frozen=True, kw_only=True):
     size_tolerance: Decimal = Decimal(0)
 
 
+class HoldingKey(Record, frozen=True, kw_only=True):
+    """Under what a venue keeps one holding: a market, and the side too where it does not net (else null)."""
+
+    market: str
+    side: Side | None = None
+
+    def __str__(self) -> str:
+        return self.market if self.side is None else f"{self.market} {self.side}"
+
+
 class VenueOrder(Record, frozen=True, kw_only=True):
     """An order of the account that rests on the venue.
 
@@ -500,6 +511,7 @@ class VenueEvent(Record, frozen=True, kw_only=True):
         price: dollars per base unit.
         fee_usd: what it cost the account.
         side: of the position that changed, where the venue holds both sides of a market at once; null where it nets.
+        size_tolerance: as in `VenuePosition`: a lot that this would leave with no more than that is left with nothing.
     """
 
     kind: VenueEventKind
@@ -512,6 +524,12 @@ class VenueEvent(Record, frozen=True, kw_only=True):
     slot: int
     at: datetime
     side: Side | None = None
+    size_tolerance: Decimal = Decimal(0)
+
+    @property
+    def holding(self) -> HoldingKey:
+        """What it changed."""
+        return HoldingKey(market=self.market, side=self.side)
 
 
 class VenueHistory(Record, frozen=True, kw_only=True):

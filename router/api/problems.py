@@ -100,6 +100,7 @@ CATALOGUE: Final[Mapping[str, Kind]] = {
     "idempotency_key_reused": Kind(
         422, "The key belongs to another request", "yes_new_key", "A key stands for one body for ever."
     ),
+    "side_needed": Kind(422, "Both sides are held", "no", "Say `side`."),
     "entry_price_unknown": Kind(
         422, "The entry price is not known", "no", "Neither the venue nor a booked fill shows it: close it by hand."
     ),

@@ -125,7 +125,7 @@ class Reconciling(Controller):
                     )
                 },
                 answers={200: PositionDocument},
-                problems=("nothing_foreign", "entry_price_unknown", "unknown_provider", "not_ready"),
+                problems=("nothing_foreign", "entry_price_unknown", "side_needed", "unknown_provider", "not_ready"),
             )
         },
     )
@@ -133,7 +133,7 @@ class Reconciling(Controller):
         """Adopt the foreign part of a market."""
         body = await read_body(request, AdoptBody)
         api.check_started()
-        adopted = await api.engine.adopt(body.provider, canonical(body.market), request.user)
+        adopted = await api.engine.adopt(body.provider, canonical(body.market), body.side, request.user)
         return json_response(position_document(adopted))
 
 
@@ -173,6 +173,7 @@ def _provider(report: ProviderReport) -> ReconciledProvider:
         markets=tuple(
             ReconciledMarket(
                 market=market.market,
+                side=market.side,
                 booked_size=plain(market.booked_size),
                 foreign_size=plain(market.foreign_size),
                 venue_size=plain(market.venue_size),

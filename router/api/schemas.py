@@ -160,6 +160,7 @@ class AdoptBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     provider: ProviderText
     market: MarketText
+    side: SideText | None = None
 
 
 class AcknowledgeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -417,9 +418,13 @@ class Providers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReconciledMarket(msgspec.Struct, frozen=True, kw_only=True):
-    """One slot of a venue, negative for a short: positions and foreign part should make the venue's size."""
+    """One holding of a venue, negative for a short: positions and foreign part should make the venue's size.
+
+    `side` tells two holdings of a market apart where the venue does not net; else null.
+    """
 
     market: str
+    side: Side | None
     booked_size: Amount
     foreign_size: Amount
     venue_size: Amount

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from providers.base.errors import ErrorInfo, ProviderError
 from providers.base.protocol import Provider
-from providers.base.types import Market, ProviderState, VenuePosition
+from providers.base.types import Market, ProviderState, Side, VenuePosition
 from router.engine.context import EngineContext
 
 __all__ = ["Catalog"]
@@ -49,8 +49,11 @@ class Catalog:
         """Return a venue's lifecycle and capacity now."""
         return await self._context.providers[provider].state()
 
-    async def held(self, provider: str, symbol: str) -> VenuePosition | None:
-        """Return what the venue holds in a market, at most a moment old; null when nothing, or nothing readable."""
+    async def held(self, provider: str, symbol: str, side: Side | None = None) -> VenuePosition | None:
+        """Return what the venue holds in a market, at most a moment old; null when nothing, or nothing readable.
+
+        Without a side the first holding is taken, which is all there is on a venue that nets.
+        """
         now = self._context.clock.monotonic()
         read_at, positions = self._positions.get(provider, (None, ()))
         if read_at is None or now - read_at > self._context.settings.catalog_ttl_s:
@@ -63,7 +66,7 @@ class Catalog:
                 self._errors[provider] = e.info()
                 return None
             self._positions[provider] = (now, positions)
-        return next((position for position in positions if position.market == symbol), None)
+        return next((held for held in positions if held.market == symbol and side in {None, held.side}), None)
 
     async def _read_markets(self, provider: Provider) -> None:
         now = self._context.clock.monotonic()

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import msgspec
 
-from providers.base.types import Evidence, Holdings, Side, VenueEvent, VenueEventKind, VenueOrder
+from providers.base.types import Evidence, HoldingKey, Holdings, Side, VenueEvent, VenueEventKind, VenueOrder
 from router.engine.reports import MarketReport, MarketStatus
 from router.ledger.records import Finding, FindingKind, ForeignPart, OutsideBooked
 
@@ -44,25 +44,41 @@ class Sorted(msgspec.Struct, frozen=True, kw_only=True):
 
 def compare(
     holdings: Holdings,
-    lots: Mapping[str, Decimal],
-    foreign: Mapping[str, Decimal],
+    lots: Mapping[HoldingKey, Decimal],
+    foreign: Mapping[HoldingKey, Decimal],
     busy: Collection[str],
+    *,
+    netting: bool,
 ) -> tuple[MarketReport, ...]:
-    """Return every market in which the venue or the books hold something, by name; amounts negative for a short."""
-    venue: dict[str, Decimal] = {}
+    """Return what the venue or the books hold, by name of holding; amounts negative for a short.
+
+    A venue that nets has one holding a market, another one a market and side. `busy` names markets.
+    """
+    venue: dict[HoldingKey, Decimal] = {}
+    tolerance: dict[HoldingKey, Decimal] = {}
     for position in holdings.positions:
+        key = HoldingKey(market=position.market, side=None if netting else position.side)
         size = position.size if position.side is Side.LONG else -position.size
-        venue[position.market] = venue.get(position.market, _ZERO) + size
+        venue[key] = venue.get(key, _ZERO) + size
+        tolerance[key] = tolerance.get(key, _ZERO) + position.size_tolerance
     reports: list[MarketReport] = []
-    for market in sorted({*venue, *lots, *foreign}):
-        booked, beside, held = (table.get(market, _ZERO) for table in (lots, foreign, venue))
-        if market in busy:
+    for key in sorted({*venue, *lots, *foreign}, key=str):
+        booked, beside, held = (table.get(key, _ZERO) for table in (lots, foreign, venue))
+        if key.market in busy:
             status = MarketStatus.BUSY
         else:
-            status = MarketStatus.OK if held == booked + beside else MarketStatus.DIFFERS
+            off = abs(held - booked - beside)
+            status = MarketStatus.OK if off <= tolerance.get(key, _ZERO) else MarketStatus.DIFFERS
         if held or booked or beside:
             reports.append(
-                MarketReport(market=market, booked_size=booked, foreign_size=beside, venue_size=held, status=status)
+                MarketReport(
+                    market=key.market,
+                    side=key.side,
+                    booked_size=booked,
+                    foreign_size=beside,
+                    venue_size=held,
+                    status=status,
+                )
             )
     return tuple(reports)
 
@@ -147,7 +163,7 @@ def foreign_finding(part: ForeignPart) -> Finding:
         kind=FindingKind.FOREIGN_POSITION,
         provider=part.provider,
         market=part.market,
-        subject=part.market,
+        subject=str(part.holding),
         detail=detail,
     )
 
@@ -164,7 +180,7 @@ def size_finding(provider: str, report: MarketReport, slot: int, why: str) -> Fi
         kind=FindingKind.SIZE_DIFFERS,
         provider=provider,
         market=report.market,
-        subject=report.market,
+        subject=str(report.holding),
         detail=detail,
         evidence=(evidence,),
     )

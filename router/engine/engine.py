@@ -12,7 +12,7 @@ from functools import partial
 from providers.base.clock import new_id
 from providers.base.errors import ErrorClass, ErrorInfo, ProviderError, TimedOut
 from providers.base.protocol import SignerHistory
-from providers.base.types import LockTerms, OrderKind, Quote, QuoteTerms
+from providers.base.types import LockTerms, OrderKind, Quote, QuoteTerms, Side
 from router.engine.admission import Admission, lots_to_close, reservations_for
 from router.engine.blocked import Block, blocked_now
 from router.engine.catalog import Catalog
@@ -324,9 +324,9 @@ class Engine:
         """Note why a finding may stand, and let go the opens that it alone held; raise `FindingNotFound`."""
         return await self._oversight.acknowledge(finding_id, reason, caller)
 
-    async def adopt(self, provider: str, market: str, caller: str) -> PositionAnswer:
+    async def adopt(self, provider: str, market: str, side: Side | None, caller: str) -> PositionAnswer:
         """Make a position of what the account holds beside ours; after that it is closed like any other."""
-        return await self._marked(await self._oversight.adopt(provider, market, caller))
+        return await self._marked(await self._oversight.adopt(provider, market, side, caller))
 
     # -- reads ---------------------------------------------------------------------------------------------------
 
@@ -510,7 +510,9 @@ class Engine:
     async def _marked(self, position: PositionRecord) -> PositionAnswer:
         if position.status is PositionStatus.CLOSED:
             return PositionAnswer(position=position, mark_price=None, unrealized_pnl_usd=None, liquidation_price=None)
-        held = await self._catalog.held(position.provider, position.market)
+        adapter = self._context.providers.get(position.provider)
+        side = None if adapter is None or adapter.capabilities.netting else position.side
+        held = await self._catalog.held(position.provider, position.market, side)
         mark = None if held is None else held.oracle_price
         if mark is None:
             unrealized = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from providers.base.types import Side
 from router.engine.blocked import Block
 from router.engine.reports import Reconciliation
 from router.engine.requests import (
@@ -108,8 +109,12 @@ class EngineFacade(Protocol):
         """Note why a finding may stand; raise `FindingNotFound`."""
         ...
 
-    async def adopt(self, provider: str, market: str, caller: str) -> PositionAnswer:
-        """Make a position of what the account holds beside ours; raise `NothingForeignHeld`, `EntryPriceUnknown`."""
+    async def adopt(self, provider: str, market: str, side: Side | None, caller: str) -> PositionAnswer:
+        """Make a position of what the account holds beside ours.
+
+        Raises:
+            NothingForeignHeld, EntryPriceUnknown, SideNeeded: a leaf of `Refusal`.
+        """
         ...
 
     def readiness(self) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from providers.base.types import HoldingKey
 from router.ledger.protocol import Ledger
 from router.ledger.records import OrderRecord, PositionStatus
 
@@ -18,7 +19,7 @@ def opposite_holding(ledger: Ledger, provider: str, order: OrderRecord) -> str |
     )
     if lots:
         return f"{lots[0].position_id} holds the {order.side.other} side of {order.market} on {provider}"
-    part = ledger.foreign_part(provider, order.market)
+    part = ledger.foreign_part(provider, HoldingKey(market=order.market))
     if part is not None and part.side is order.side.other:
         return f"{part.size:f} of the {part.side} side of {order.market} on {provider} is held by somebody else"
     other = ledger.unclear_open(provider=provider, market=order.market, side=order.side.other)

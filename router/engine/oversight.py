@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from providers.base.types import Side
 from router.engine.catalog import Catalog
 from router.engine.context import EngineContext
 from router.engine.reconcile import Reconciler
@@ -15,9 +16,10 @@ from router.engine.requests import (
     FindingNotFound,
     NothingForeignHeld,
     ProviderUnknown,
+    SideNeeded,
 )
 from router.ledger.protocol import BadCursor, EntryUnknown, FindingUnknown, LedgerError, NothingForeign
-from router.ledger.records import FindingKind, FindingRecord, FindingStatus, PositionRecord
+from router.ledger.records import FindingKind, FindingRecord, FindingStatus, ForeignPart, PositionRecord
 
 __all__ = ["Oversight"]
 
@@ -103,23 +105,24 @@ class Oversight:
         self._reconciler.restore_holds()
         return found
 
-    async def adopt(self, provider: str, market: str, caller: str) -> PositionRecord:
-        """Make a position of the foreign part, as a comparison made now shows it.
+    async def adopt(self, provider: str, market: str, side: Side | None, caller: str) -> PositionRecord:
+        """Make a position of the foreign part, as a comparison made now shows it; no side takes it where it is but one.
 
         Raises:
-            NothingForeignHeld, EntryPriceUnknown, ProviderUnknown.
+            NothingForeignHeld, EntryPriceUnknown, ProviderUnknown, SideNeeded.
         """
         if provider not in self._context.providers:
             raise ProviderUnknown(
                 f"{provider!r} is not configured", provider=provider, providers=sorted(self._context.providers)
             )
         await self._reconciler.run()
-        held = await self._catalog.held(provider, market)
+        part = self._foreign(provider, market, side)
+        held = await self._catalog.held(provider, market, part.side)
         entry_price = None if held is None else held.entry_price
         now = self._context.clock.now()
         try:
             position = await self._context.ledger.adopt(
-                provider, market, entry_price=entry_price, caller=caller, at=now
+                provider, part.holding, entry_price=entry_price, caller=caller, at=now
             )
         except NothingForeign as e:
             raise NothingForeignHeld(str(e), provider=provider, market=market) from e
@@ -127,3 +130,18 @@ class Oversight:
             raise EntryPriceUnknown(str(e), provider=provider, market=market) from e
         await self._reconciler.run()
         return position
+
+    def _foreign(self, provider: str, market: str, side: Side | None) -> ForeignPart:
+        parts = [
+            part
+            for part in self._context.ledger.foreign_parts(provider)
+            if part.market == market and side in {None, part.side}
+        ]
+        if not parts:
+            which = market if side is None else f"the {side} side of {market}"
+            raise NothingForeignHeld(
+                f"nothing foreign is held on {which} on {provider}", provider=provider, market=market
+            )
+        if len(parts) > 1:
+            raise SideNeeded(f"{provider} holds both sides of {market}: say which", provider=provider, market=market)
+        return parts[0]

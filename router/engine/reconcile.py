@@ -139,7 +139,7 @@ class Reconciler:
         busy_before = self._ledger.busy_markets(name)
         holdings = await venue.holdings(max(self._ledger.booked_slots(name).values(), default=0))
         mark = self._ledger.watermark(name)
-        reports = self._compare(name, holdings, busy_before)
+        reports = self._compare(provider, holdings, busy_before)
         why = "the history shows nothing that explains it"
         # Without a mark the first fill of ours is one: what came before it is of no lot.
         since = self._ledger.first_fill_signature(name) if mark is None else mark.signature
@@ -147,17 +147,17 @@ class Reconciler:
             # Also where books and venue agree: what others did may cancel out, and a liquidation is told all the same.
             history = await venue.history(since, holdings.slot)
             settled = await self._book_history(name, history, holdings, busy_before)
-            reports = self._compare(name, holdings, busy_before)
+            reports = self._compare(provider, holdings, busy_before)
             if not history.complete:
                 why = "the history could not be read whole"
             if mark is not None:
-                reports = await self._take_as_foreign(name, holdings, reports, busy_before)
+                reports = await self._take_as_foreign(provider, holdings, reports, busy_before)
             else:
-                reports = await self._take_surplus(name, holdings, reports, busy_before)
+                reports = await self._take_surplus(provider, holdings, reports, busy_before)
             if settled and history.complete:
                 await self._move_mark(name, history.newest, holdings.slot)
         else:
-            reports = await self._take_surplus(name, holdings, reports, busy_before)
+            reports = await self._take_surplus(provider, holdings, reports, busy_before)
             if not any(report.status is MarketStatus.BUSY for report in reports):
                 await self._move_mark(name, (await venue.history(None, holdings.slot)).newest, holdings.slot)
         await self._write_findings(name, holdings, reports, why)
@@ -172,19 +172,21 @@ class Reconciler:
         later = {market for market, slot in self._ledger.booked_slots(name).items() if slot > holdings.slot}
         return before | self._ledger.busy_markets(name) | later
 
-    def _compare(self, name: str, holdings: Holdings, busy_before: frozenset[str]) -> tuple[MarketReport, ...]:
-        foreign = {part.market: part.signed_size for part in self._ledger.foreign_parts(name)}
-        busy = self._busy(name, holdings, busy_before)
-        return differences.compare(holdings, self._ledger.lot_sizes(name), foreign, busy)
+    def _compare(self, provider: Provider, holdings: Holdings, busy_before: frozenset[str]) -> tuple[MarketReport, ...]:
+        name, netting = provider.name, provider.capabilities.netting
+        lots = self._ledger.lot_sizes(name, netting=netting)
+        foreign = {part.holding: part.signed_size for part in self._ledger.foreign_parts(name)}
+        return differences.compare(holdings, lots, foreign, self._busy(name, holdings, busy_before), netting=netting)
 
     async def _take_surplus(
-        self, name: str, holdings: Holdings, reports: tuple[MarketReport, ...], busy_before: frozenset[str]
+        self, provider: Provider, holdings: Holdings, reports: tuple[MarketReport, ...], busy_before: frozenset[str]
     ) -> tuple[MarketReport, ...]:
         """Take what was there before us as foreign; what is missing stays a difference."""
         for report in reports:
             if report.status is MarketStatus.DIFFERS and differences.is_surplus(report):
-                await self._set_foreign(name, holdings, report, because="held before this ledger began to watch")
-        return self._compare(name, holdings, busy_before)
+                because = "held before this ledger began to watch"
+                await self._set_foreign(provider.name, holdings, report, because=because)
+        return self._compare(provider, holdings, busy_before)
 
     async def _book_history(
         self, name: str, history: VenueHistory, holdings: Holdings, busy_before: frozenset[str]
@@ -224,23 +226,31 @@ class Reconciler:
             self._reopen(order_id)
 
     async def _take_as_foreign(
-        self, name: str, holdings: Holdings, reports: tuple[MarketReport, ...], busy_before: frozenset[str]
+        self, provider: Provider, holdings: Holdings, reports: tuple[MarketReport, ...], busy_before: frozenset[str]
     ) -> tuple[MarketReport, ...]:
         """Where no lot is at stake, what the venue holds is what is not ours, whatever brought it there."""
         for report in reports:
             if report.status is MarketStatus.DIFFERS and not report.booked_size:
-                await self._set_foreign(name, holdings, report, because="the venue holds it, and no lot does")
-        return self._compare(name, holdings, busy_before)
+                await self._set_foreign(provider.name, holdings, report, because="the venue holds it, and no lot does")
+        return self._compare(provider, holdings, busy_before)
 
     async def _set_foreign(self, name: str, holdings: Holdings, report: MarketReport, *, because: str) -> None:
         size = report.venue_size - report.booked_size
         # The venue's entry price is of the whole slot: the foreign part's own only where it is all of it.
-        own = next((p.entry_price for p in holdings.positions if p.market == report.market), None)
-        before = self._ledger.foreign_part(name, report.market)
+        holding = report.holding
+        own = next(
+            (
+                p.entry_price
+                for p in holdings.positions
+                if p.market == holding.market and holding.side in {None, p.side}
+            ),
+            None,
+        )
+        before = self._ledger.foreign_part(name, holding)
         kept = None if before is None else before.entry_price
         await self._ledger.set_foreign_part(
             name,
-            report.market,
+            holding,
             size,
             entry_price=kept if report.booked_size else own,
             at=self._clock.now(),
@@ -277,18 +287,18 @@ class Reconciler:
 
     async def _write_findings(self, name: str, holdings: Holdings, reports: Iterable[MarketReport], why: str) -> None:
         """Say what differs and what is foreign, and take away what was said of the markets that agree again."""
-        by_market = {report.market: report for report in reports}
-        foreign = {part.market: part for part in self._ledger.foreign_parts(name)}
+        by_subject = {str(report.holding): report for report in reports}
+        foreign = {str(part.holding): part for part in self._ledger.foreign_parts(name)}
         for part in foreign.values():
             await self._find(differences.foreign_finding(part))
-        for report in by_market.values():
+        for report in by_subject.values():
             if report.status is MarketStatus.DIFFERS:
                 await self._find(differences.size_finding(name, report, holdings.slot, why))
         for found in self._ledger.standing_findings():
             if found.provider != name:
                 continue
-            known = by_market.get(found.market or "")
-            gone = found.kind is FindingKind.FOREIGN_POSITION and found.market not in foreign
+            known = by_subject.get(found.subject)
+            gone = found.kind is FindingKind.FOREIGN_POSITION and found.subject not in foreign
             agrees = known is None or known.status is MarketStatus.OK
             if gone or (found.kind is FindingKind.SIZE_DIFFERS and agrees):
                 await self._resolve(found, "nothing foreign is held" if gone else "books and venue agree")

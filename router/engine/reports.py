@@ -8,6 +8,7 @@ from enum import StrEnum
 
 import msgspec
 
+from providers.base.types import HoldingKey, Side
 from router.ledger.records import FindingRecord
 
 __all__ = ["MarketReport", "MarketStatus", "ProviderReport", "Reconciliation", "ReportStatus"]
@@ -31,13 +32,23 @@ class MarketStatus(StrEnum):
 
 
 class MarketReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One slot of a venue; sizes in base units, negative for a short. Lots and foreign part should make the venue's."""
+    """One holding of a venue; sizes in base units, negative for a short. Lots and foreign part should make the venue's.
+
+    Attributes:
+        side: of the holding where the venue does not net; null where it does.
+    """
 
     market: str
+    side: Side | None
     booked_size: Decimal
     foreign_size: Decimal
     venue_size: Decimal
     status: MarketStatus
+
+    @property
+    def holding(self) -> HoldingKey:
+        """Return which one."""
+        return HoldingKey(market=self.market, side=self.side)
 
     @property
     def difference(self) -> Decimal:

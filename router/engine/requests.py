@@ -39,6 +39,7 @@ __all__ = [
     "QuoteFailed",
     "QuoteRequest",
     "Refusal",
+    "SideNeeded",
     "WouldLeaveDust",
 ]
 
@@ -257,6 +258,12 @@ class NothingForeignHeld(Refusal):
     """Nothing is held in that market beside the router's own positions: there is nothing to adopt."""
 
     code = "nothing_foreign"
+
+
+class SideNeeded(Refusal):
+    """Both sides of the market are held: the request must name one."""
+
+    code = "side_needed"
 
 
 class EntryPriceUnknown(Refusal):

@@ -12,7 +12,7 @@ from decimal import Decimal
 
 import msgspec
 
-from providers.base.types import Side, VenueEvent
+from providers.base.types import HoldingKey, Side, VenueEvent
 from router.ledger import audit, findings
 from router.ledger.booking import EXACT, tidy
 from router.ledger.codec import decimal_text, optional, parse_decimal, parse_time, time_text
@@ -56,21 +56,22 @@ def book(
         raise LedgerError(f"outside fill {event.venue_fill_id} gave nothing")
     if is_booked(connection, provider, event.venue_fill_id):
         return OutsideBooked(new=False, reduced={})
-    before = _signed_foreign(connection, provider, event.market)
+    before = _signed_foreign(connection, provider, event.holding)
     left, foreign_delta = event.base_delta, _ZERO
     if before and (before > 0) != (left > 0):
         foreign_delta = _toward_zero(before, left)
         left -= foreign_delta
-    reductions = _reductions(connection, provider, event.market, left)
-    for _, size in reductions:
-        left += size if left < 0 else -size
-    foreign_delta += left
+    reductions = _reductions(connection, provider, event, left)
+    left = _less(left, sum((size for _, size in reductions), _ZERO))
+    # What is left of a reduction that took every lot is of rounding: the venue holds nothing that it could be.
+    if not (reductions and abs(left) <= event.size_tolerance):
+        foreign_delta += left
     seq = connection.execute(
         """
         INSERT INTO outside_fills (
             provider, venue_fill_id, kind, market, base_delta, price, fee_usd, foreign_delta, signature, slot, at,
-            booked_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            booked_at, holding_side)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         RETURNING seq
         """,
         (
@@ -86,6 +87,7 @@ def book(
             event.slot,
             time_text(event.at),
             time_text(at),
+            _side_text(event.side),
         ),
     ).fetchone()["seq"]
     audit.append(
@@ -104,7 +106,7 @@ def book(
     for position_id, size in reductions:
         _reduce(connection, position_id, size, event, seq=seq, at=at)
     _move_foreign(
-        connection, provider, event.market, foreign_delta, price=event.price, at=at, because=event.venue_fill_id
+        connection, provider, event.holding, foreign_delta, price=event.price, at=at, because=event.venue_fill_id
     )
     after = before + foreign_delta
     booked = OutsideBooked(new=True, reduced=dict(reductions), foreign_before=before, foreign_after=after)
@@ -119,25 +121,34 @@ def _toward_zero(held: Decimal, delta: Decimal) -> Decimal:
     return max(delta, -held) if held > 0 else min(delta, -held)
 
 
+def _less(signed: Decimal, size: Decimal) -> Decimal:
+    """Return a signed amount less a size, without passing zero."""
+    left = max(abs(signed) - size, _ZERO)
+    return left if signed > 0 else -left
+
+
 def _reductions(
-    connection: sqlite3.Connection, provider: str, market: str, delta: Decimal
+    connection: sqlite3.Connection, provider: str, event: VenueEvent, delta: Decimal
 ) -> list[tuple[str, Decimal]]:
     """Share a signed change out over the lots that it reduces, oldest first."""
     side = Side.SHORT if delta > 0 else Side.LONG
+    if event.side not in {None, side}:
+        return []
     rows = connection.execute(
         """
         SELECT position_id, size FROM positions
         WHERE status = 'open' AND provider = ? AND market = ? AND side = ? ORDER BY seq
         """,
-        (provider, market, side.value),
+        (provider, event.market, side.value),
     )
     left = abs(delta)
     taken: list[tuple[str, Decimal]] = []
     for row in rows:
-        take = min(left, parse_decimal(row["size"]))
+        size = parse_decimal(row["size"])
+        take = size if left and size - left <= event.size_tolerance else min(left, size)
         if take > 0:
             taken.append((row["position_id"], take))
-            left -= take
+            left = max(left - take, _ZERO)
     return taken
 
 
@@ -199,23 +210,27 @@ def take_back(connection: sqlite3.Connection, provider: str, venue_fill_id: str,
         write_lot(connection, entry["position_id"], at)
     delta = -parse_decimal(row["foreign_delta"])
     price = parse_decimal(row["price"])
-    _move_foreign(connection, provider, row["market"], delta, price=price, at=at, because=venue_fill_id)
+    holding = HoldingKey(market=row["market"], side=_side(row["holding_side"]))
+    _move_foreign(connection, provider, holding, delta, price=price, at=at, because=venue_fill_id)
 
 
 # --- the foreign part ------------------------------------------------------------------------------------------------
 
 
-def foreign_part(connection: sqlite3.Connection, provider: str, market: str) -> ForeignPart | None:
+def foreign_part(connection: sqlite3.Connection, provider: str, holding: HoldingKey) -> ForeignPart | None:
     """Return what is held beside the lots; null when nothing is."""
     row = connection.execute(
-        "SELECT * FROM foreign_parts WHERE provider = ? AND market = ?", (provider, market)
+        "SELECT * FROM foreign_parts WHERE provider = ? AND market = ? AND holding_side = ?",
+        (provider, holding.market, _side_text(holding.side)),
     ).fetchone()
     return None if row is None else _foreign(row)
 
 
 def foreign_parts(connection: sqlite3.Connection, provider: str) -> tuple[ForeignPart, ...]:
     """Return the foreign parts on a provider, by market."""
-    rows = connection.execute("SELECT * FROM foreign_parts WHERE provider = ? ORDER BY market", (provider,))
+    rows = connection.execute(
+        "SELECT * FROM foreign_parts WHERE provider = ? ORDER BY market, holding_side", (provider,)
+    )
     return tuple(_foreign(row) for row in rows)
 
 
@@ -228,18 +243,27 @@ def _foreign(row: sqlite3.Row) -> ForeignPart:
         entry_price=None if row["entry_price"] is None else parse_decimal(row["entry_price"]),
         since=parse_time(row["since"]),
         updated_at=parse_time(row["updated_at"]),
+        holding=HoldingKey(market=row["market"], side=_side(row["holding_side"])),
     )
 
 
-def _signed_foreign(connection: sqlite3.Connection, provider: str, market: str) -> Decimal:
-    part = foreign_part(connection, provider, market)
+def _side_text(side: Side | None) -> str:
+    return "" if side is None else side.value
+
+
+def _side(text: str) -> Side | None:
+    return Side(text) if text else None
+
+
+def _signed_foreign(connection: sqlite3.Connection, provider: str, holding: HoldingKey) -> Decimal:
+    part = foreign_part(connection, provider, holding)
     return _ZERO if part is None else part.signed_size
 
 
 def _move_foreign(
     connection: sqlite3.Connection,
     provider: str,
-    market: str,
+    holding: HoldingKey,
     delta: Decimal,
     *,
     price: Decimal,
@@ -249,7 +273,7 @@ def _move_foreign(
     """Add a signed change to the foreign part; growth is weighed into its entry price, a flip starts anew."""
     if not delta:
         return
-    part = foreign_part(connection, provider, market)
+    part = foreign_part(connection, provider, holding)
     before = _ZERO if part is None else part.signed_size
     after = before + delta
     if part is None or before * after < 0:
@@ -259,13 +283,13 @@ def _move_foreign(
     else:
         paid = EXACT.add(EXACT.multiply(part.size, part.entry_price), EXACT.multiply(abs(delta), price))
         entry = tidy(EXACT.divide(paid, abs(after)))
-    set_foreign_part(connection, provider, market, after, entry_price=entry, at=at, because=because)
+    set_foreign_part(connection, provider, holding, after, entry_price=entry, at=at, because=because)
 
 
 def set_foreign_part(
     connection: sqlite3.Connection,
     provider: str,
-    market: str,
+    holding: HoldingKey,
     signed_size: Decimal,
     *,
     entry_price: Decimal | None,
@@ -273,19 +297,23 @@ def set_foreign_part(
     because: str,
 ) -> None:
     """Write the foreign part as a whole, with an event that says why; zero takes it away."""
-    before = foreign_part(connection, provider, market)
+    before = foreign_part(connection, provider, holding)
     had = _ZERO if before is None else before.signed_size
     if had == signed_size and (before is None or before.entry_price == entry_price):
         return
     since = at if before is None or had * signed_size < 0 else before.since
-    connection.execute("DELETE FROM foreign_parts WHERE provider = ? AND market = ?", (provider, market))
+    connection.execute(
+        "DELETE FROM foreign_parts WHERE provider = ? AND market = ? AND holding_side = ?",
+        (provider, holding.market, _side_text(holding.side)),
+    )
     if signed_size:
         side = Side.LONG if signed_size > 0 else Side.SHORT
         connection.execute(
-            "INSERT INTO foreign_parts VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO foreign_parts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 provider,
-                market,
+                holding.market,
+                _side_text(holding.side),
                 side.value,
                 decimal_text(abs(signed_size)),
                 optional(entry_price),
@@ -298,7 +326,8 @@ def set_foreign_part(
         "foreign_part",
         at,
         provider=provider,
-        market=market,
+        market=holding.market,
+        holding_side=_side_text(holding.side) or None,
         before=decimal_text(had),
         after=decimal_text(signed_size),
         entry_price=optional(entry_price),
@@ -309,7 +338,7 @@ def set_foreign_part(
 def adopt(
     connection: sqlite3.Connection,
     provider: str,
-    market: str,
+    holding: HoldingKey,
     *,
     entry_price: Decimal | None,
     caller: str,
@@ -322,12 +351,12 @@ def adopt(
         NothingForeign: there is no foreign part.
         EntryUnknown: nothing tells at what price it was entered.
     """
-    part = foreign_part(connection, provider, market)
+    part = foreign_part(connection, provider, holding)
     if part is None:
-        raise NothingForeign(provider, market)
+        raise NothingForeign(provider, str(holding))
     price = part.entry_price or entry_price
     if price is None or price <= 0:
-        raise EntryUnknown(provider, market)
+        raise EntryUnknown(provider, str(holding))
     connection.execute(
         """
         INSERT INTO positions (
@@ -335,7 +364,7 @@ def adopt(
             caller, realized_pnl_usd, fees_usd, opened_at, closed_at)
         VALUES (?, ?, ?, ?, 'closed', '0', '0', '0', '1', NULL, ?, '0', '0', ?, NULL)
         """,
-        (position_id, provider, market, part.side.value, caller, time_text(part.since)),
+        (position_id, provider, holding.market, part.side.value, caller, time_text(part.since)),
     )
     connection.execute(
         "INSERT INTO lot_entries (position_id, effect, size, size_usd, fee_usd, at) VALUES (?, 'open', ?, ?, '0', ?)",
@@ -347,13 +376,13 @@ def adopt(
         at,
         position_id=position_id,
         provider=provider,
-        market=market,
+        market=holding.market,
         side=part.side,
         size=decimal_text(part.size),
         entry_price=decimal_text(price),
         caller=caller,
     )
-    set_foreign_part(connection, provider, market, _ZERO, entry_price=None, at=at, because=position_id)
+    set_foreign_part(connection, provider, holding, _ZERO, entry_price=None, at=at, because=position_id)
     write_lot(connection, position_id, at)
     return position_id
 
@@ -361,15 +390,16 @@ def adopt(
 # --- what reconciliation reads ---------------------------------------------------------------------------------------
 
 
-def lot_sizes(connection: sqlite3.Connection, provider: str) -> dict[str, Decimal]:
-    """Return the signed sum of the open lots of each market."""
-    sizes: dict[str, Decimal] = {}
+def lot_sizes(connection: sqlite3.Connection, provider: str, *, netting: bool) -> dict[HoldingKey, Decimal]:
+    """Return the signed sum of the open lots of each holding."""
+    sizes: dict[HoldingKey, Decimal] = {}
     rows = connection.execute(
         "SELECT market, side, size FROM positions WHERE status = 'open' AND provider = ?", (provider,)
     )
     for row in rows:
-        size = parse_decimal(row["size"])
-        sizes[row["market"]] = sizes.get(row["market"], _ZERO) + (size if row["side"] == Side.LONG.value else -size)
+        side, size = Side(row["side"]), parse_decimal(row["size"])
+        key = HoldingKey(market=row["market"], side=None if netting else side)
+        sizes[key] = sizes.get(key, _ZERO) + (size if side is Side.LONG else -size)
     return sizes
 
 

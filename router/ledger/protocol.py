@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 from providers.base.errors import ErrorInfo
-from providers.base.types import Ack, Outcome, Side, VenueEvent
+from providers.base.types import Ack, HoldingKey, Outcome, Side, VenueEvent
 from router.ledger.records import (
     AttemptRecord,
     Finding,
@@ -324,7 +324,7 @@ class Ledger(Protocol):
     async def set_foreign_part(
         self,
         provider: str,
-        market: str,
+        holding: HoldingKey,
         signed_size: Decimal,
         *,
         entry_price: Decimal | None,
@@ -335,7 +335,7 @@ class Ledger(Protocol):
         ...
 
     async def adopt(
-        self, provider: str, market: str, *, entry_price: Decimal | None, caller: str, at: datetime
+        self, provider: str, holding: HoldingKey, *, entry_price: Decimal | None, caller: str, at: datetime
     ) -> PositionRecord:
         """Make a lot of the foreign part; `entry_price` serves where no fill shows one.
 
@@ -345,16 +345,16 @@ class Ledger(Protocol):
         """
         ...
 
-    def foreign_part(self, provider: str, market: str) -> ForeignPart | None:
-        """Return what is held in a market beside the lots; null when nothing is."""
+    def foreign_part(self, provider: str, holding: HoldingKey) -> ForeignPart | None:
+        """Return what is held beside the lots; null when nothing is."""
         ...
 
     def foreign_parts(self, provider: str) -> tuple[ForeignPart, ...]:
         """Return the foreign parts on a provider, by market."""
         ...
 
-    def lot_sizes(self, provider: str) -> dict[str, Decimal]:
-        """Return the sum of the open lots of each market, negative for shorts."""
+    def lot_sizes(self, provider: str, *, netting: bool) -> dict[HoldingKey, Decimal]:
+        """Return the sum of the open lots of each holding, negative for shorts; `netting`: of both sides at once."""
         ...
 
     def booked_slots(self, provider: str) -> dict[str, int]:

@@ -16,39 +16,40 @@ from providers.base.types import (
     Ack,
     Evidence,
     Fill,
+    HoldingKey,
     LockTerms,
     OrderKind,
     Outcome,
     Purpose,
     Side,
     Submission,
-)
     Trigger,
+)
 
 __all__ = [
     "AttemptRecord",
     "AttemptState",
-    "FillRecord",
     "Cause",
+    "FillRecord",
     "Finding",
     "FindingKind",
     "FindingRecord",
     "FindingStatus",
     "ForeignPart",
-    "NewOrder",
     "Leg",
     "LegKind",
     "LegRecord",
     "LegTerms",
+    "NewOrder",
     "OrderRecord",
     "OrderStatus",
     "OrderView",
     "OutsideBooked",
     "PositionRecord",
     "PositionStatus",
-    "Reservation",
     "ProtectedLot",
     "ProtectionTerms",
+    "Reservation",
     "SecondaryRecord",
     "SecondaryState",
     "Watermark",
@@ -112,7 +113,6 @@ class PositionStatus(StrEnum):
     CLOSED = "closed"
 
 
-class Reservation(Row, frozen=True, kw_only=True):
 class Cause(StrEnum):
     """Who wanted an order: a caller, or a leg of a position's protection."""
 
@@ -167,6 +167,7 @@ class ProtectionTerms(Row, frozen=True, kw_only=True, omit_defaults=True):
         return self.stop_loss is not None or self.take_profit is not None
 
 
+class Reservation(Row, frozen=True, kw_only=True):
     """How much of one lot a close order may reduce; `filled_size` of it has been."""
 
     position_id: str
@@ -185,10 +186,10 @@ class NewOrder(Row, frozen=True, kw_only=True):
         request: the body as parsed, JSON, for the answer's `requested`.
         reservations: for a close, the lots that it reduces, oldest first, and how much of each.
         chain: the providers that this order may be given to, in order, as configured when it was made.
-    """
         protection: of an open: what its lot shall be protected by from its first fill.
         cause: who wanted it; with `leg_id` where a leg of a position's protection did.
         trigger: of a close that rests on the venue until a price is reached.
+    """
 
     order_id: str
     caller: str
@@ -210,11 +211,11 @@ class NewOrder(Row, frozen=True, kw_only=True):
     lock: LockTerms | None
     reservations: tuple[Reservation, ...] = ()
     chain: tuple[str, ...] = ()
-
     protection: ProtectionTerms = ProtectionTerms()
     cause: Cause = Cause.CALLER
     trigger: Trigger | None = None
     leg_id: str | None = None
+
 
 class OrderRecord(Row, frozen=True, kw_only=True):
     """An order as it is now.
@@ -251,11 +252,11 @@ class OrderRecord(Row, frozen=True, kw_only=True):
     error: ErrorInfo | None = None
     chain: tuple[str, ...] = ()
     fingerprint: str = ""
-
     protection: ProtectionTerms = ProtectionTerms()
     cause: Cause = Cause.CALLER
     trigger: Trigger | None = None
     leg_id: str | None = None
+
 
 class AttemptRecord(Row, frozen=True, kw_only=True):
     """One provider's try.
@@ -328,8 +329,8 @@ class PositionRecord(Row, frozen=True, kw_only=True):
         realized_pnl_usd: of the reductions so far, fees of opening and closing deducted, and funding where known.
         fees_usd: of opening and closing so far.
         funding_usd: what the reduced size has paid to be held (negative: received); null where any index is unknown.
-    """
         protection: what it shall be protected by; how far it is, its legs tell.
+    """
 
     position_id: str
     provider: str
@@ -348,7 +349,6 @@ class PositionRecord(Row, frozen=True, kw_only=True):
     opened_at: datetime
     closed_at: datetime | None
     funding_usd: Decimal | None = None
-
     protection: ProtectionTerms = ProtectionTerms()
 
 
@@ -384,6 +384,7 @@ class LegRecord(Row, frozen=True, kw_only=True):
     end_reason: str | None = None
     filled_size: Decimal = Decimal(0)
 
+
 class OrderView(Row, frozen=True, kw_only=True):
     """An order with everything that hangs on it, attempts in their order of number.
 
@@ -398,7 +399,6 @@ class OrderView(Row, frozen=True, kw_only=True):
     generation: int = 0
 
 
-class FindingKind(StrEnum):
 class ProtectedLot(Row, frozen=True, kw_only=True):
     """A lot with its live legs, and every order that matters to them.
 
@@ -416,6 +416,7 @@ class ProtectedLot(Row, frozen=True, kw_only=True):
     opening: bool
 
 
+class FindingKind(StrEnum):
     """What can be wrong between the books and the venues (docs/reconciliation.md)."""
 
     CLOSED_ELSEWHERE = "closed_elsewhere"
@@ -464,7 +465,12 @@ class FindingRecord(Finding, frozen=True, kw_only=True):
 
 
 class ForeignPart(Row, frozen=True, kw_only=True):
-    """What the account holds in a market beside the router's lots; `entry_price` null where no fill shows it."""
+    """What the account holds beside the router's lots.
+
+    Attributes:
+        holding: what it is a part of.
+        entry_price: null where no fill shows it.
+    """
 
     provider: str
     market: str
@@ -473,6 +479,7 @@ class ForeignPart(Row, frozen=True, kw_only=True):
     entry_price: Decimal | None
     since: datetime
     updated_at: datetime
+    holding: HoldingKey
 
     @property
     def signed_size(self) -> Decimal:

@@ -372,7 +372,31 @@ _VERSION_4: Migration = (
     "CREATE INDEX positions_protected ON positions (seq) WHERE protection IS NOT NULL AND status = 'open'",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
+_VERSION_5: Migration = (
+    # A venue that does not net holds both sides of a market at once: `holding_side` tells which; '' where it nets.
+    """
+    CREATE TABLE foreign_parts_5 (
+        provider TEXT NOT NULL,
+        market TEXT NOT NULL,
+        holding_side TEXT NOT NULL CHECK (holding_side IN ('', 'long', 'short')),
+        side TEXT NOT NULL CHECK (side IN ('long', 'short')),
+        size TEXT NOT NULL,
+        entry_price TEXT,
+        since TEXT NOT NULL,
+        updated_at TEXT NOT NULL,
+        PRIMARY KEY (provider, market, holding_side)
+    ) STRICT
+    """,
+    """
+    INSERT INTO foreign_parts_5
+    SELECT provider, market, '', side, size, entry_price, since, updated_at FROM foreign_parts
+    """,
+    "DROP TABLE foreign_parts",
+    "ALTER TABLE foreign_parts_5 RENAME TO foreign_parts",
+    "ALTER TABLE outside_fills ADD COLUMN holding_side TEXT NOT NULL DEFAULT ''",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
 """Migration number n stands at index n - 1. Published ones never change."""
 
 

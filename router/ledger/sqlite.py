@@ -14,7 +14,7 @@ from typing import Literal
 
 from providers.base.clock import Clock, new_id
 from providers.base.errors import ErrorInfo
-from providers.base.types import Ack, Outcome, Side, VenueEvent
+from providers.base.types import Ack, HoldingKey, Outcome, Side, VenueEvent
 from router.ledger import attempts, audit, findings, orders, outcomes, outside, protection, queries
 from router.ledger.audit import AuditEvent
 from router.ledger.codec import time_text
@@ -324,7 +324,7 @@ class SqliteLedger:
     async def set_foreign_part(
         self,
         provider: str,
-        market: str,
+        holding: HoldingKey,
         signed_size: Decimal,
         *,
         entry_price: Decimal | None,
@@ -339,7 +339,7 @@ class SqliteLedger:
         )
 
     async def adopt(
-        self, provider: str, market: str, *, entry_price: Decimal | None, caller: str, at: datetime
+        self, provider: str, holding: HoldingKey, *, entry_price: Decimal | None, caller: str, at: datetime
     ) -> PositionRecord:
         """Make a lot of the foreign part."""
         new = new_id(self._clock, "pos")
@@ -353,20 +353,20 @@ class SqliteLedger:
             raise LedgerError(f"{position_id} was adopted and is not there")
         return position
 
-    def foreign_part(self, provider: str, market: str) -> ForeignPart | None:
-        """Return what is held in a market beside the lots."""
+    def foreign_part(self, provider: str, holding: HoldingKey) -> ForeignPart | None:
+        """Return what is held beside the lots."""
         with self._snapshot() as connection:
-            return outside.foreign_part(connection, provider, market)
+            return outside.foreign_part(connection, provider, holding)
 
     def foreign_parts(self, provider: str) -> tuple[ForeignPart, ...]:
         """Return the foreign parts on a provider."""
         with self._snapshot() as connection:
             return outside.foreign_parts(connection, provider)
 
-    def lot_sizes(self, provider: str) -> dict[str, Decimal]:
-        """Return the sum of the open lots of each market, negative for shorts."""
+    def lot_sizes(self, provider: str, *, netting: bool) -> dict[HoldingKey, Decimal]:
+        """Return the sum of the open lots of each holding, negative for shorts."""
         with self._snapshot() as connection:
-            return outside.lot_sizes(connection, provider)
+            return outside.lot_sizes(connection, provider, netting=netting)
 
     def booked_slots(self, provider: str) -> dict[str, int]:
         """Return the newest slot of a booked fill by market."""

@@ -135,6 +135,7 @@ class ScriptedEngine:
     ) -> Reconciliation:
         market = MarketReport(
             market="SOL-PERP",
+            side=None,
             booked_size=Decimal(-2),
             foreign_size=Decimal(0),
             venue_size=Decimal("-1.5"),
@@ -150,8 +151,8 @@ class ScriptedEngine:
             raise FindingNotFound(f"there is no finding {finding_id}", finding_id=finding_id)
         return replace(FINDING, status=FindingStatus.ACKNOWLEDGED, reason=f"{caller}: {reason}")
 
-    async def adopt(self, provider: str, market: str, caller: str) -> PositionAnswer:
-        if market != "SOL-PERP":
+    async def adopt(self, provider: str, market: str, side: Side | None, caller: str) -> PositionAnswer:
+        if market != "SOL-PERP" or side is Side.SHORT:
             raise NothingForeignHeld("nothing foreign is held", provider=provider, market=market)
         position = PositionRecord(
             position_id="pos_adopted",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from providers.base.types import Holdings, Side, VenueEvent, VenueEventKind, VenueHistory, VenuePosition
+from providers.base.types import HoldingKey, Holdings, Side, VenueEvent, VenueEventKind, VenueHistory, VenuePosition
 from router.engine.requests import OpensHeld
 from router.ledger.records import Finding, FindingKind, FindingStatus, OrderStatus
 from tests.engine.harness import Desk, trade
@@ -83,7 +83,7 @@ def test_a_reduction_takes_the_foreign_part_then_the_oldest_lot_and_is_booked_on
         for _ in range(2):
             await desk.engine.reconcile()
             assert [lot.size for lot in desk.lots()] == [Decimal("0.5"), Decimal(3)]
-            assert desk.ledger.foreign_part("alpha", "SOL-PERP") is None
+            assert desk.ledger.foreign_part("alpha", HoldingKey(market="SOL-PERP")) is None
         assert kinds(desk) == [("foreign_position", "resolved"), ("closed_elsewhere", "open")]
 
     trade(story)
@@ -133,7 +133,7 @@ def test_a_foreign_part_is_a_holding_and_can_be_adopted_and_closed() -> None:
         await desk.engine.reconcile()
         view = await desk.open(size="1", side=Side.SHORT)
         assert view.order.filled_by == "beta"
-        adopted = (await desk.engine.adopt("alpha", "SOL-PERP", "local")).position
+        adopted = (await desk.engine.adopt("alpha", "SOL-PERP", None, "local")).position
         assert (adopted.size, adopted.opened_by_order, adopted.entry_price) == (Decimal(3), None, PRICE)
         assert kinds(desk) == [("foreign_position", "resolved")]
         closed = await desk.close(adopted.position_id)

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from providers.base.types import HoldingKey
 from providers.solana.cluster import SolanaCluster
 from router.engine.context import EngineContext
 from router.engine.engine import Engine
@@ -203,7 +204,7 @@ class BusyDesk(Desk):
                 self.done.append(Outside(venue=venue.name, market=market, signature=signature, liquidation=True))
                 self.report[f"outside:{venue.name}:liquidation"] += 1
             else:
-                foreign = self.ledger.foreign_part(venue.name, market)
+                foreign = self.ledger.foreign_part(venue.name, HoldingKey(market=market))
                 # Back to nothing more often than not: against a large foreign part nothing can be opened.
                 side: TradeSide = "short" if foreign is not None and foreign.signed_size > 0 else "long"
                 if self.random.random() < 0.3:
@@ -255,8 +256,8 @@ class BusyDesk(Desk):
                 return found
 
     def _check_market(self, venue: Venue, market: str, findings: list[FindingRecord]) -> None:
-        lots = self.ledger.lot_sizes(venue.name).get(market, Decimal(0))
-        part = self.ledger.foreign_part(venue.name, market)
+        lots = self.ledger.lot_sizes(venue.name, netting=True).get(HoldingKey(market=market), Decimal(0))
+        part = self.ledger.foreign_part(venue.name, HoldingKey(market=market))
         foreign = Decimal(0) if part is None else part.signed_size
         held = venue.held(market)
         open_kinds = {
