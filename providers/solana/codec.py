@@ -20,6 +20,7 @@ from providers.solana.idl import Idl, IdlField, IdlType, discriminator, snake_ca
 from providers.solana.layout import DISCRIMINATOR_BYTES, AccountLayout, Field, LayoutError, Reader
 
 __all__ = [
+    "AccountDecoder",
     "AccountLayout",
     "EventDecoder",
     "Field",
@@ -92,6 +93,36 @@ class EventDecoder:
         """Return an event as a struct that names some of its fields."""
         values = self.decode(payload)
         return into(**{name: values[name] for name in into.__struct_fields__})
+
+
+class AccountDecoder:
+    """Decodes accounts of one type whose fields have no fixed places (options, vectors, strings).
+
+    Args:
+        idl: of the program.
+        name: of the account in the IDL.
+    """
+
+    def __init__(self, idl: Idl, name: str) -> None:
+        self._name = name
+        self._lead = discriminator("account", name)
+        self._decode = _fields(idl, idl.definitions[name].fields)
+
+    def decode(self, data: bytes) -> dict[str, Value]:
+        """Return the fields of an account. Bytes after the last field are padding, or a newer version's.
+
+        Raises:
+            BadAnswer: not an account of this type, or too short for one.
+        """
+        if not data.startswith(self._lead):
+            raise BadAnswer(f"{len(data)} bytes that are not a {self._name} account")
+        try:
+            value, _ = self._decode(data, DISCRIMINATOR_BYTES)
+        except (struct.error, IndexError, ValueError) as error:
+            raise BadAnswer(f"a {self._name} account that cannot be read") from error
+        if not isinstance(value, dict):
+            raise BadAnswer(f"a {self._name} account that cannot be read")
+        return value
 
 
 def encode_instruction(idl: Idl, name: str, args: Mapping[str, Value] | None = None) -> bytes:

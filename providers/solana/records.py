@@ -67,6 +67,7 @@ class TransactionRecord(msgspec.Struct, frozen=True, kw_only=True):
         signers: keys that signed.
         finalized: read at `finalized`.
         wire: the signed bytes.
+        inner_known: the node says which instructions its programs called; only then is one that is *missing* evidence.
     """
 
     signature: str
@@ -84,6 +85,7 @@ class TransactionRecord(msgspec.Struct, frozen=True, kw_only=True):
     fee: int
     finalized: bool
     wire: bytes
+    inner_known: bool = True
 
     def took(self, key: Pubkey) -> bool:
         """Whether it executed and took the balance of `key` from 0 to more."""
@@ -233,4 +235,5 @@ def _record(answer: _Transaction, wire: bytes, signature: str, *, finalized: boo
         fee=meta.fee,
         finalized=finalized,
         wire=wire,
+        inner_known=meta.inner_instructions is not None,
     )
