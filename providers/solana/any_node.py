@@ -26,8 +26,7 @@ async def by_any_node(own: Callable[[], Awaitable[T]], everywhere: Callable[[], 
     refusal counts only once every node could be asked. Only for what sends nothing: `own` is cancelled when it is slow.
 
     Raises:
-        ProviderError: what `everywhere` raises; what `own` raises where that has nothing to do with nodes (`invalid`,
-            `policy`).
+        ProviderError: what `everywhere` raises; what `own` raises where that has nothing to do with nodes (`policy`).
     """
     refusal: ProviderError
     try:
@@ -36,7 +35,7 @@ async def by_any_node(own: Callable[[], Awaitable[T]], everywhere: Callable[[], 
     except TimeoutError:
         refusal = TimedOut("the venue's own nodes are slow")
     except ProviderError as error:
-        if error.error_class in {ErrorClass.INVALID, ErrorClass.POLICY}:
+        if error.error_class is ErrorClass.POLICY:
             raise
         refusal = error
     logger.warning("own_nodes_passed", extra={"code": refusal.code, "detail": refusal.detail})
