@@ -14,6 +14,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -23,10 +24,8 @@ from providers.base.errors import (
     AuctionExpired,
     BeingLiquidated,
     ConnectionFailed,
-    ErrorInfo,
     InsufficientCollateral,
     InvalidSize,
-    NotLanded,
     Phase,
     ProviderError,
     WorstPriceNotMet,
@@ -41,8 +40,9 @@ from providers.drift.reading import VenueReader
 from providers.solana.body import decode_body
 from providers.solana.cluster import SolanaCluster
 from providers.solana.node import Commitment, SignatureInfo
+from providers.solana.outcomes import dead, not_executed, unknown
 from providers.solana.program_errors import at_phase
-from providers.solana.proofs import Examination, Expired, FailedOnChain, Landed, Superseded, Unclear
+from providers.solana.proofs import Landed
 from providers.solana.records import TransactionRecord
 
 __all__ = ["Settler", "unfilled_in"]
@@ -109,42 +109,9 @@ class Settler:
                 if order is not None:
                     return await self._landed(order, record)
             except ConnectionFailed as error:
-                return _unknown(str(error), record.slot, landed=True, executed=True)
-            return _unknown("no order: nothing of it can be settled", record.slot, landed=True, executed=True)
-        return self._not_executed(submission, examination)
-
-    def _not_executed(self, submission: Submission, examination: Examination) -> Outcome:
-        match examination:
-            case FailedOnChain(record=record, failure=failure):
-                error = classify(failure, record.logs, program_id=str(self._config.program_id))
-                evidence = Evidence(
-                    kind="landed_with_err",
-                    detail=failure.kind if failure.code is None else f"{failure.kind} {failure.code}",
-                    signature=record.signature,
-                    slot=record.slot,
-                    commitment="finalized" if record.finalized else "confirmed",
-                )
-                return _dead(at_phase(error, Phase.ANSWERED), evidence, landed=True, finalized=record.finalized)
-            case Superseded(holder=holder, slot=slot):
-                return Outcome(
-                    state=OutcomeState.SUPERSEDED,
-                    executed=False,
-                    holder=holder,
-                    evidence=(Evidence(kind="lock_held", signature=holder, slot=slot, commitment="confirmed"),),
-                    slot=slot,
-                )
-            case Expired(slot=slot, height=height):
-                kind = "expired_unknown" if submission.lock is None else "expired_lock_free"
-                return _dead(
-                    at_phase(NotLanded("it never executed, and its blockhash is past"), Phase.MAYBE_SENT),
-                    Evidence(kind=kind, detail=f"height {height}", slot=slot, commitment="finalized"),
-                    landed=False,
-                    finalized=True,
-                )
-            case Landed(record=record):
-                return _unknown("executed", record.slot, landed=True, executed=True)
-            case Unclear(reason=reason):
-                return _unknown(reason, None)
+                return unknown(str(error), record.slot, landed=True)
+            return unknown("no order: nothing of it can be settled", record.slot, landed=True)
+        return not_executed(submission, examination, partial(classify, program_id=str(self._config.program_id)))
 
     async def resting(self, submission: Submission) -> tuple[DriftOrder, OrderPlaced] | None:
         """Return the order of a submission and the venue's id for it while it lies on the venue; null when it does not.
@@ -169,9 +136,9 @@ class Settler:
         placed = _placed_by(order, trail)
         if placed is None:
             if not record.logs_complete:
-                return _unknown("the logs of its transaction are not complete", record.slot, landed=True, executed=True)
+                return unknown("the logs of its transaction are not complete", record.slot, landed=True)
             # Executed, and no order: the program skips one whose deadline had passed.
-            return _dead(
+            return dead(
                 at_phase(AuctionExpired("its deadline had passed when it executed"), Phase.ANSWERED),
                 _evidence("no_order_in_logs", trail),
                 landed=True,
@@ -184,7 +151,7 @@ class Settler:
             return self._ended(order, found, "fill_record" if found.fills else "no_fill_logs")
         if order.mode == "take" and record.logs_complete:
             # Neither end nor rest: the program always takes off what an immediate order leaves.
-            return _unknown("its records do not say how it ended", record.slot, landed=True, executed=True)
+            return unknown("its records do not say how it ended", record.slot, landed=True)
         return await self._follow(order, placed, record, trail)
 
     async def _follow(
@@ -199,14 +166,12 @@ class Settler:
         else:
             trails = await self._history(order, record)
             if trails is None:
-                return _unknown("its history cannot be read whole", slot, landed=True, executed=True, resting=True)
+                return unknown("its history cannot be read whole", slot, landed=True, resting=True)
             found = _found([trail, *trails], placed.order_id)
         if open_order is None:
             if found.complete or found.end is not None:
                 return self._ended(order, found, "order_ended")
-            return _unknown(
-                "it is gone, and no transaction shows how", slot, landed=True, executed=True, fills=found.fills
-            )
+            return unknown("it is gone, and no transaction shows how", slot, landed=True, fills=found.fills)
         if now > order.max_ts + self._config.expiry_margin_s:
             expired = await self._expired_in_place(order, placed, record)
             if expired is not None:
@@ -255,22 +220,21 @@ class Settler:
                 slot=slot,
             )
         error = at_phase(AuctionExpired("its deadline passed without a fill"), Phase.ANSWERED)
-        return _dead(error, evidence, landed=True, executed=True, finalized=True)
+        return dead(error, evidence, landed=True, executed=True, finalized=True)
 
     def _ended(self, order: DriftOrder, found: _Found, kind: str) -> Outcome:
         """Return the outcome of an order whose end is on record, if the fills that were found are all there were."""
         if found.base != found.cumulative:
-            return _unknown(
+            return unknown(
                 f"{found.base} of {found.cumulative} filled are on record",
                 found.last.slot,
                 landed=True,
-                executed=True,
                 fills=found.fills,
             )
         evidence = _evidence(kind, found.last, "" if found.end is None else found.end.explanation)
         if not found.fills:
             explanation = "" if found.end is None else found.end.explanation
-            return _dead(
+            return dead(
                 at_phase(_error_of_end(order, explanation), Phase.ANSWERED),
                 evidence,
                 landed=True,
@@ -423,36 +387,4 @@ def _evidence(kind: str, trail: OrderTrail, detail: str = "") -> Evidence:
         signature=trail.signature,
         slot=trail.slot,
         commitment="finalized" if trail.finalized else "confirmed",
-    )
-
-
-def _dead(error: ErrorInfo, evidence: Evidence, *, landed: bool, executed: bool = False, finalized: bool) -> Outcome:
-    return Outcome(
-        state=OutcomeState.DEAD,
-        landed=landed,
-        executed=executed,
-        error=error,
-        evidence=(evidence,),
-        finalized=finalized,
-        slot=evidence.slot,
-    )
-
-
-def _unknown(
-    reason: str,
-    slot: int | None,
-    *,
-    landed: bool | None = None,
-    executed: bool | None = None,
-    fills: tuple[Fill, ...] = (),
-    resting: bool = False,
-) -> Outcome:
-    return Outcome(
-        state=OutcomeState.UNKNOWN,
-        landed=landed,
-        executed=executed,
-        fills=fills,
-        resting=resting,
-        evidence=(Evidence(kind="unclear", detail=reason, slot=slot),),
-        slot=slot,
     )

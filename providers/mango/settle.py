@@ -9,7 +9,7 @@ nothing of whose order moved it.
 
 from __future__ import annotations
 
-from decimal import Decimal
+from functools import partial
 from typing import Final
 
 from solders.pubkey import Pubkey
@@ -17,14 +17,12 @@ from solders.pubkey import Pubkey
 from providers.base.errors import (
     AuctionExpired,
     BadAnswer,
-    ErrorInfo,
     NodeBehind,
     NoLiquidity,
-    NotLanded,
     Phase,
     ProviderError,
 )
-from providers.base.types import Evidence, Fill, Outcome, OutcomeState, Side, Submission
+from providers.base.types import Fill, Outcome, OutcomeState, Side, Submission
 from providers.mango.build import MangoOrder, decode_order
 from providers.mango.config import MangoConfig
 from providers.mango.constants import Side as OrderSide
@@ -32,8 +30,9 @@ from providers.mango.errors import classify
 from providers.mango.events import AccountChange, PerpEvents, carry_index_of, perp_events, to_fill
 from providers.solana.body import decode_body
 from providers.solana.cluster import SolanaCluster
+from providers.solana.outcomes import dead, evidence_of, not_executed, unknown
 from providers.solana.program_errors import at_phase
-from providers.solana.proofs import Examination, Expired, FailedOnChain, Landed, Superseded, Unclear
+from providers.solana.proofs import Landed
 from providers.solana.records import ProgramFailure, TransactionRecord
 
 __all__ = ["Settler", "order_failure", "own_trades", "unfilled_in"]
@@ -62,15 +61,15 @@ class Settler:
         order = decode_order(decode_body(submission).venue)
         examination = await self._cluster.proofs.examine(submission)
         if not isinstance(examination, Landed):
-            return self._not_executed(submission, examination)
+            return not_executed(submission, examination, partial(order_failure, program_id=self._program_id))
         record = examination.record
         if order is None:
-            return _unknown("no order: nothing of it can be settled", record.slot, landed=True)
+            return unknown("no order: nothing of it can be settled", record.slot, landed=True)
         try:
             return self._landed(order, record)
         except BadAnswer as error:
             # Another node, or the same one later, may show it readably.
-            return _unknown(str(error), record.slot, landed=True)
+            return unknown(str(error), record.slot, landed=True)
 
     def _landed(self, order: MangoOrder, record: TransactionRecord) -> Outcome:
         account, group = Pubkey.from_string(order.account), Pubkey.from_string(order.group)
@@ -79,39 +78,8 @@ class Settler:
         if trades:
             return _filled(order, record, events, trades)
         if not record.logs_complete:
-            return _unknown("the logs of its transaction are not complete", record.slot, landed=True)
+            return unknown("the logs of its transaction are not complete", record.slot, landed=True)
         return _unfilled(order, record, events)
-
-    def _not_executed(self, submission: Submission, examination: Examination) -> Outcome:
-        match examination:
-            case FailedOnChain(record=record, failure=failure):
-                error = order_failure(failure, record.logs, self._program_id)
-                evidence = _evidence(
-                    "landed_with_err",
-                    record,
-                    failure.kind if failure.code is None else f"{failure.kind} {failure.code}",
-                )
-                return _dead(at_phase(error, Phase.ANSWERED), evidence, landed=True, finalized=record.finalized)
-            case Superseded(holder=holder, slot=slot):
-                return Outcome(
-                    state=OutcomeState.SUPERSEDED,
-                    executed=False,
-                    holder=holder,
-                    evidence=(Evidence(kind="lock_held", signature=holder, slot=slot, commitment="confirmed"),),
-                    slot=slot,
-                )
-            case Expired(slot=slot, height=height):
-                kind = "expired_unknown" if submission.lock is None else "expired_lock_free"
-                return _dead(
-                    at_phase(NotLanded("it never executed, and its blockhash is past"), Phase.MAYBE_SENT),
-                    Evidence(kind=kind, detail=f"height {height}", slot=slot, commitment="finalized"),
-                    landed=False,
-                    finalized=True,
-                )
-            case Landed(record=record):
-                return _unknown("executed", record.slot, landed=True)
-            case Unclear(reason=reason):
-                return _unknown(reason, None, landed=None)
 
 
 def order_failure(failure: ProgramFailure, logs: tuple[str, ...], program_id: Pubkey) -> ProviderError:
@@ -168,7 +136,7 @@ def _filled(
         landed=True,
         executed=True,
         fills=fills,
-        evidence=(_evidence("fill_record", record, f"{filled_lots} of {order.base_lots} lots"),),
+        evidence=(evidence_of("fill_record", record, f"{filled_lots} of {order.base_lots} lots"),),
         finalized=record.finalized,
         slot=record.slot,
     )
@@ -185,50 +153,17 @@ def _unfilled(order: MangoOrder, record: TransactionRecord, events: PerpEvents) 
     error: ProviderError
     if skipped:
         error = AuctionExpired("its deadline had passed when it executed")
-        evidence = _evidence("no_fill_logs", record, f"block time {at}, expiry {order.expiry}: it was skipped")
+        evidence = evidence_of("no_fill_logs", record, f"block time {at}, expiry {order.expiry}: it was skipped")
     else:
         error = NoLiquidity(f"{_sized(order)} {_NO_MATCH}")
-        evidence = _evidence(
+        evidence = evidence_of(
             "no_fill_logs",
             record,
             f"it matched nothing; penalty fee {order.fee_penalty_usd:f} dollars",
-            order.fee_penalty_usd,
+            fee_usd=order.fee_penalty_usd,
         )
-    return _dead(at_phase(error, Phase.ANSWERED), evidence, landed=True, executed=True, finalized=record.finalized)
+    return dead(at_phase(error, Phase.ANSWERED), evidence, landed=True, executed=True, finalized=record.finalized)
 
 
 def _sized(order: MangoOrder) -> str:
     return f"{order.units.size(order.base_lots)} {order.market}"
-
-
-def _evidence(kind: str, record: TransactionRecord, detail: str, fee_usd: Decimal | None = None) -> Evidence:
-    return Evidence(
-        kind=kind,
-        detail=detail,
-        signature=record.signature,
-        slot=record.slot,
-        commitment="finalized" if record.finalized else "confirmed",
-        fee_usd=fee_usd,
-    )
-
-
-def _dead(error: ErrorInfo, evidence: Evidence, *, landed: bool, executed: bool = False, finalized: bool) -> Outcome:
-    return Outcome(
-        state=OutcomeState.DEAD,
-        landed=landed,
-        executed=executed,
-        error=error,
-        evidence=(evidence,),
-        finalized=finalized,
-        slot=evidence.slot,
-    )
-
-
-def _unknown(reason: str, slot: int | None, *, landed: bool | None) -> Outcome:
-    return Outcome(
-        state=OutcomeState.UNKNOWN,
-        landed=landed,
-        executed=landed,
-        evidence=(Evidence(kind="unclear", detail=reason, slot=slot),),
-        slot=slot,
-    )
