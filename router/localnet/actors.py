@@ -40,6 +40,8 @@ from router.localnet.drift.order_rules import (
     must_be_triggered,
     price_at,
     rests_below_step,
+    trigger_holds,
+    was_triggered,
 )
 from router.localnet.drift.positions import find_position
 from router.localnet.drift.wire import (
@@ -49,6 +51,7 @@ from router.localnet.drift.wire import (
     cancel_orders,
     fill_perp_order,
     place_perp_order,
+    trigger_order,
 )
 from router.localnet.oracle import read_price, with_price
 from router.localnet.world import World, WorldCluster, WorldMarket
@@ -191,7 +194,7 @@ class _View:
 
 
 class Keeper:
-    """Fills orders that cross, and removes those whose time is over, by ordinary transactions.
+    """Fills orders that cross, sets trigger orders off, and removes those whose time is over, by transactions.
 
     Attributes:
         running: set to false to have it stand still.
@@ -230,9 +233,13 @@ class Keeper:
 
     def _attend(self, view: _View, key: Pubkey, user: User, order: Order) -> None:
         found = view.market(order.market_index)
-        if found is None or must_be_triggered(order):
+        if found is None:
             return
         market, quote = found
+        if must_be_triggered(order) and not was_triggered(order):
+            if trigger_holds(order, quote.price):
+                self._trigger(view, key, user, order)
+            return
         makers = _makers(view, key, order, market, quote)
         position = find_position(user, order.market_index)
         held = 0 if position is None else position.base_asset_amount
@@ -241,18 +248,31 @@ class Keeper:
         if over or idle or makers or _crosses_amm(view, order, market, quote):
             self._fill(view, key, user, order, makers)
 
-    def _fill(self, view: _View, key: Pubkey, user: User, order: Order, makers: list[AccountMeta]) -> None:
+    def _accounts(self, key: Pubkey, user: User) -> FillAccounts:
         keeper = self._world.keeper
-        accounts = FillAccounts(
+        return FillAccounts(
             authority=keeper.wallet.pubkey(),
             filler=keeper.user,
             filler_stats=keeper.user_stats,
             user=key,
             user_stats=user_stats_address(self._world.program_id, user.authority),
         )
+
+    def _trigger(self, view: _View, key: Pubkey, user: User, order: Order) -> None:
+        remaining = remaining_accounts(self._world, writable=order.market_index)
+        instruction = trigger_order(self._world.program_id, self._accounts(key, user), remaining, order.order_id)
+        result = send_as(self._cluster, self._world.keeper.wallet, instruction)
+        if not result.ok:
+            self._not_before[key, order.order_id] = view.slot + _RETRY_SLOTS
+        _LOG.debug(
+            "keeper_triggered",
+            extra={"user": str(key), "order_id": order.order_id, "signature": result.signature, "err": result.err},
+        )
+
+    def _fill(self, view: _View, key: Pubkey, user: User, order: Order, makers: list[AccountMeta]) -> None:
         remaining = [*remaining_accounts(self._world, writable=order.market_index), *makers]
-        instruction = fill_perp_order(self._world.program_id, accounts, remaining, order.order_id)
-        result = send_as(self._cluster, keeper.wallet, instruction)
+        instruction = fill_perp_order(self._world.program_id, self._accounts(key, user), remaining, order.order_id)
+        result = send_as(self._cluster, self._world.keeper.wallet, instruction)
         # Whatever came of it: not the same order again at once, unless it was filled in part.
         self._not_before[key, order.order_id] = view.slot + _RETRY_SLOTS
         _LOG.debug(

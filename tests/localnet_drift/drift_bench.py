@@ -31,7 +31,7 @@ from router.localnet.drift.addresses import (
 from router.localnet.drift.layouts import Order, PerpPosition, State, User, UserStats
 from router.localnet.drift.market_layouts import PerpMarket, SpotMarket
 from router.localnet.drift.model import DriftModel
-from router.localnet.drift.wire import FillAccounts, OrderParams, encode_order_params, fill_perp_order
+from router.localnet.drift.wire import FillAccounts, OrderParams, encode_order_params, fill_perp_order, trigger_order
 from router.localnet.spl import RENT_SYSVAR, SYSTEM_PROGRAM, TOKEN_PROGRAM
 from router.localnet.world import Trader, World, WorldKeys, build_world
 
@@ -249,16 +249,24 @@ class Bench:
     def fill(
         self, order_id: int, trader: Trader | None = None, *, index: int = 0, makers: Sequence[Trader] = ()
     ) -> Instruction:
+        pairs = [meta(key, writable=True) for maker in makers for key in (maker.user, maker.user_stats)]
+        return fill_perp_order(
+            self.world.program_id, self._fill_accounts(trader), [*self.remaining(index), *pairs], order_id
+        )
+
+    def trigger(self, order_id: int, trader: Trader | None = None, *, index: int = 0) -> Instruction:
+        accounts = self._fill_accounts(trader)
+        return trigger_order(self.world.program_id, accounts, self.remaining(index), order_id)
+
+    def _fill_accounts(self, trader: Trader | None) -> FillAccounts:
         trader, keeper = trader or self.world.trader_account, self.world.keeper
-        accounts = FillAccounts(
+        return FillAccounts(
             authority=keeper.wallet.pubkey(),
             filler=keeper.user,
             filler_stats=keeper.user_stats,
             user=trader.user,
             user_stats=trader.user_stats,
         )
-        pairs = [meta(key, writable=True) for maker in makers for key in (maker.user, maker.user_stats)]
-        return fill_perp_order(self.world.program_id, accounts, [*self.remaining(index), *pairs], order_id)
 
     def funds(self, name: str, amount: int, trader: Trader | None = None, *, reduce_only: bool = False) -> Instruction:
         """Return `deposit` or `withdraw` of USDC (1e6)."""
@@ -326,6 +334,14 @@ def market_order(side: int, base: int, **more: object) -> OrderParams:
     """Return a market order on SOL-PERP."""
     fields = {"market_index": 0, **more}
     return OrderParams(order_type=0, direction=side, base_asset_amount=base, **fields)  # type: ignore[arg-type]
+
+
+def trigger(side: int, base: int, price: int, *, above: bool, **more: object) -> OrderParams:
+    """Return a reduce-only trigger market order on SOL-PERP."""
+    fields = {"reduce_only": True, "trigger_price": price, **more}
+    order = limit(side, base, 0, trigger_condition=0 if above else 1, **fields)
+    order.order_type = 2
+    return order
 
 
 def changed(

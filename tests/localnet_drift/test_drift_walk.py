@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from router.localnet.drift.layouts import User
-from tests.localnet_drift.drift_bench import BASE, PRICE, USDC, Bench, limit, market_order
+from tests.localnet_drift.drift_bench import BASE, PRICE, USDC, Bench, limit, market_order, trigger
 
 
 def _step(bench: Bench, dice: random.Random) -> None:
@@ -20,12 +20,11 @@ def _step(bench: Bench, dice: random.Random) -> None:
     bound = int(price * PRICE * (1 + (dice.random() - 0.4) * (0.02 if side == 0 else -0.02)))
     extra = {"market_index": index, "reduce_only": dice.random() < 0.2}
     makers = [world.maker] if dice.random() < 0.5 else []
-    act = dice.randrange(12)
-    if act <= 3:
+    act = dice.randrange(13)
+    if act <= 4:
         order = limit(side, base, bound, immediate_or_cancel=dice.random() < 0.6, **extra)
-        bench.send([bench.take(order, makers=makers)])
-    elif act == 4:
-        order = market_order(side, base, price=bound if dice.random() < 0.3 else 0, **extra)
+        if act == 4:
+            order = market_order(side, base, price=bound if dice.random() < 0.3 else 0, **extra)
         bench.send([bench.take(order, makers=makers)])
     elif act <= 6:
         resting = limit(side, base, bound, post_only=dice.choice((0, 2, 3)), market_index=index)
@@ -42,9 +41,17 @@ def _step(bench: Bench, dice: random.Random) -> None:
         follows = dice.random() < 0.5
         symbol = ("SOL-PERP", "BTC-PERP")[index]
         bench.control(lambda controls: controls.set_oracle_price(symbol, moved, amm_follows=follows))
+    elif act == 11:
+        stop = trigger(
+            side, base, bound, above=dice.random() < 0.5, market_index=index, reduce_only=dice.random() < 0.8
+        )
+        bench.send([bench.place(stop)])
     else:
         auction = dice.choice((0, 0, 10))
         bench.control(lambda controls: controls.set_auction(auction))
+
+
+def _pass_time(bench: Bench, dice: random.Random) -> None:
     if dice.random() < 0.6:
         bench.advance(dice.randrange(1, 15))
     elif dice.random() < 0.1:
@@ -72,6 +79,7 @@ def test_random_walk(bench: Bench, seed: int) -> None:
     bench.control(lambda controls: controls.run_keeper())
     for _ in range(120):
         _step(bench, dice)
+        _pass_time(bench, dice)
         _check_sums(bench)
     if bench.binary is not None:
         bench.compare()

@@ -90,9 +90,13 @@ def order_action_record(
     filler: Pubkey | None = None,
     filler_reward: int | None = None,
     fill: FillFigures | None = None,
+    trigger_fee: int | None = None,
     oracle_price: int,
 ) -> bytes:
-    """Return the event of an order placed, filled or cancelled; it ends at the oracle price in this build."""
+    """Return the event of an order placed, filled, triggered or cancelled; it ends at the oracle price in this build.
+
+    What a triggered order's owner paid for that (1e6), `trigger_fee`, stands in the place of the taker's fee.
+    """
     order = taker.order if taker is not None else maker.order if maker is not None else None
     if order is None:
         raise ValueError("an order event needs a taker or a maker")
@@ -106,7 +110,7 @@ def order_action_record(
             _some("Q", None if fill is None else fill.record_id),
             _some("Q", None if fill is None else fill.base),
             _some("Q", None if fill is None else fill.quote),
-            _some("Q", None if fill is None else fill.taker_fee),
+            _some("Q", trigger_fee if fill is None else fill.taker_fee),
             _some("q", rebate),
             _some("I", None),
             _some("q", None if fill is None else fill.surplus),

@@ -41,8 +41,8 @@ from router.localnet.drift.order_rules import (
     rests_below_step,
     was_triggered,
 )
-from router.localnet.drift.orders import cancel_order, check_not_liquidated, touch
-from router.localnet.drift.positions import add_quote, add_quote_and_break_even, find_position, force_position
+from router.localnet.drift.orders import cancel_order, check_not_liquidated, pay_flat_fee, touch
+from router.localnet.drift.positions import find_position
 from router.localnet.programs import ModelRefusal
 
 __all__ = ["Fill", "fill_order"]
@@ -297,21 +297,8 @@ def _why_dead(filling: Filling, user: User, order: Order, price: int) -> OrderEx
 
 def _cancel_for(fill: Fill, filling: Filling, owner: Party, order: Order, explanation: OrderExplanation) -> None:
     """Cancel an order on somebody's request; the owner pays the filler a flat fee."""
-    reward = 0
-    if filling.filler is not None:
-        flat = fill.maps.state.perp_fee_structure.flat_filler_fee
-        position = find_position(owner.user, filling.market.market_index)
-        if position is None:
-            raise fill.maps.run.refuse("UserHasNoPositionInMarket")
-        add_quote_and_break_even(position, filling.market, -flat)
-        touch(filling.filler.user, fill.maps.run.slot)
-        try:
-            slot = force_position(fill.maps.run, filling.filler.user, filling.market.market_index)
-        except ModelRefusal:
-            fill.maps.run.log("filler has no place for its reward")
-        else:
-            add_quote(slot, filling.market, flat)
-            reward = flat
+    filler = None if filling.filler is None else filling.filler.user
+    reward = pay_flat_fee(fill.maps, owner.user, filler, filling.market)
     cancel_order(fill.maps, owner.user, owner.key, order, explanation, filler=fill.filler_key, filler_reward=reward)
 
 

@@ -16,6 +16,7 @@ from router.localnet.drift.handlers import cancel_one, cancel_orders, fill_perp_
 from router.localnet.drift.liquidation import liquidate_perp
 from router.localnet.drift.refusals import refusal
 from router.localnet.drift.settling import settle_pnl
+from router.localnet.drift.triggering import trigger_order
 from router.localnet.programs import Call, Effects
 
 __all__ = ["DriftModel", "halt_marker"]
@@ -48,6 +49,7 @@ def _handlers() -> dict[bytes, _Handler]:
         "place_perp_order": place_perp_order,
         "place_and_take_perp_order": place_and_take,
         "fill_perp_order": fill_perp_order,
+        "trigger_order": trigger_order,
         "cancel_order": cancel_one,
         "cancel_orders": cancel_orders,
         "settle_pnl": settle_pnl,
@@ -62,7 +64,7 @@ class DriftModel:
     """The Drift program in Python (build 2.84, as its mainnet binary behaves).
 
     What it does not model is answered like an instruction that the program does not have. Liquidity providers,
-    just-in-time fills by the AMM, referrals, trigger orders' triggering and curve updates are left out.
+    just-in-time fills by the AMM, referrals and curve updates are left out.
 
     Args:
         program_id: where it stands.

@@ -31,6 +31,7 @@ __all__ = [
     "rests_below_step",
     "risk_increasing",
     "standardize_price",
+    "trigger_holds",
     "unfilled",
     "was_triggered",
 ]
@@ -59,6 +60,13 @@ def must_be_triggered(order: Order) -> bool:
 def was_triggered(order: Order) -> bool:
     """Whether a trigger order's trigger has fired."""
     return order.trigger_condition in {TriggerCondition.TRIGGERED_ABOVE, TriggerCondition.TRIGGERED_BELOW}
+
+
+def trigger_holds(order: Order, oracle_price: int) -> bool:
+    """Whether the oracle has passed a waiting order's trigger price; at the price itself it has not."""
+    if order.trigger_condition == TriggerCondition.ABOVE:
+        return abs(oracle_price) > order.trigger_price
+    return order.trigger_condition == TriggerCondition.BELOW and abs(oracle_price) < order.trigger_price
 
 
 def is_limit(order: Order) -> bool:

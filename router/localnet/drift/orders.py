@@ -34,8 +34,15 @@ from router.localnet.drift.order_rules import (
     risk_increasing,
     standardize_price,
     unfilled,
+    was_triggered,
 )
-from router.localnet.drift.positions import change_open_amount, find_position, force_position
+from router.localnet.drift.positions import (
+    add_quote,
+    add_quote_and_break_even,
+    change_open_amount,
+    find_position,
+    force_position,
+)
 from router.localnet.drift.wire import OrderParams
 from router.localnet.programs import ModelRefusal
 
@@ -47,6 +54,7 @@ __all__ = [
     "free_place",
     "last_order_id",
     "order_parties",
+    "pay_flat_fee",
     "place_order",
     "touch",
 ]
@@ -132,10 +140,33 @@ def cancel_order(
     position = find_position(user, order.market_index)
     if position is None:
         raise run.refuse("UserHasNoPositionInMarket")
-    if not must_be_triggered(order):
+    if not must_be_triggered(order) or was_triggered(order):
         change_open_amount(position, order.direction, -unfilled(order, None))
     position.open_orders -= 1
     free_place(user, order)
+
+
+def pay_flat_fee(maps: Maps, user: User, filler: User | None, market: PerpMarket) -> int:
+    """Have the owner of an order pay the filler the exchange's flat fee for work on it; none without a filler.
+
+    Returns:
+        What the filler got (1e6): nothing when it has no place for it, though the owner has paid.
+    """
+    if filler is None:
+        return 0
+    run, flat = maps.run, maps.state.perp_fee_structure.flat_filler_fee
+    position = find_position(user, market.market_index)
+    if position is None:
+        raise run.refuse("UserHasNoPositionInMarket")
+    add_quote_and_break_even(position, market, -flat)
+    touch(filler, run.slot)
+    try:
+        place = force_position(run, filler, market.market_index)
+    except ModelRefusal:
+        run.log("filler has no place for its reward")
+        return 0
+    add_quote(place, market, flat)
+    return flat
 
 
 def cancel_order_by_id(maps: Maps, user: User, user_key: Pubkey, order_id: int) -> None:

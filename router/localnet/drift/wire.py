@@ -24,6 +24,7 @@ __all__ = [
     "place_and_take",
     "place_perp_order",
     "read_option",
+    "trigger_order",
 ]
 
 _FIXED = struct.Struct("<BBBBQQH?BB")
@@ -200,6 +201,20 @@ def fill_perp_order(
     """Return a keeper's instruction to fill one order."""
     data = instruction_discriminator("fill_perp_order") + _option("I", order_id) + _option("I", None)
     return Instruction(program_id, data, [*_fill_metas(program_id, accounts), *remaining])
+
+
+def trigger_order(
+    program_id: Pubkey, accounts: FillAccounts, remaining: Sequence[AccountMeta], order_id: int
+) -> Instruction:
+    """Return a keeper's instruction to set off one order; the stats of neither side take part."""
+    metas = [
+        AccountMeta(state_address(program_id), is_signer=False, is_writable=False),
+        AccountMeta(accounts.authority, is_signer=True, is_writable=False),
+        AccountMeta(accounts.filler, is_signer=False, is_writable=True),
+        AccountMeta(accounts.user, is_signer=False, is_writable=True),
+    ]
+    data = instruction_discriminator("trigger_order") + struct.pack("<I", order_id)
+    return Instruction(program_id, data, [*metas, *remaining])
 
 
 def liquidate_perp(
