@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
+from collections.abc import Sequence
 
 from solders.account import Account
 from solders.instruction import AccountMeta
@@ -28,6 +29,13 @@ from router.localnet.programs import Call, Effects
 
 START = 1_700_000_000
 ORACLE_LOTS = 100
+
+
+def printed_in(logs: Sequence[str], event: str) -> list[bytes]:
+    """Return the fields of the events of a kind among log lines."""
+    prefix = "Program data: "
+    data = [base64.b64decode(line.removeprefix(prefix)) for line in logs if line.startswith(prefix)]
+    return [each[8:] for each in data if each[:8] == event_discriminator(event)]
 
 
 def key_of(name: str) -> Pubkey:
@@ -191,6 +199,4 @@ class Bench:
 
     def printed(self, event: str) -> list[bytes]:
         """Return the fields of the events of a kind that the last instruction printed."""
-        prefix = "Program data: "
-        data = [base64.b64decode(line.removeprefix(prefix)) for line in self.logs if line.startswith(prefix)]
-        return [each[8:] for each in data if each[:8] == event_discriminator(event)]
+        return printed_in(self.logs, event)

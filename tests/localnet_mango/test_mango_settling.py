@@ -91,12 +91,11 @@ def test_the_limit_of_a_window_stops_the_rest() -> None:
     venue = holding(20, 140)
     trader, maker = venue.world.trader_account.account, venue.world.maker.account
     place = venue.world.market(SOL)
-    account = venue.cluster.account(place.address)
-    assert account is not None
-    market = PerpMarket.decode(bytes(account.data), 8)
-    market.settle_pnl_limit_factor = 0.01
-    data = bytes(account.data)[:8] + market.encode()
-    venue.cluster.set_account(place.address, type(account)(account.lamports, data, account.owner))
+
+    def edit(market: PerpMarket) -> None:
+        market.settle_pnl_limit_factor = 0.01
+
+    venue.edit(PerpMarket, place.address, edit)
     before, _ = deposits(venue)
 
     assert venue.send(settle(venue, maker, trader)) is None

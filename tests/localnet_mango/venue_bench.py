@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
+from typing import TypeVar
 
+from solders.account import Account
 from solders.instruction import Instruction
+from solders.keypair import Keypair
+from solders.pubkey import Pubkey
 
 from providers.base.clock import VirtualClock
 from router.localnet.cluster import Cluster, ClusterConfig
 from router.localnet.mango.account_layouts import PerpPosition
 from router.localnet.mango.actors import read_account, send
 from router.localnet.mango.controls import open_mango
+from router.localnet.mango.execution import Content
+from router.localnet.mango.genesis import account_data
 from router.localnet.mango.model import MangoModel
 from router.localnet.mango.numbers import FRACTION_BITS
 from router.localnet.world import WorldKeys, build_world
+from tests.localnet_mango.market_bench import printed_in
+
+C = TypeVar("C", bound=Content)
 
 
 class StillClock(VirtualClock):
@@ -33,11 +43,17 @@ class Venue:
         build_world(self.cluster, keys=WorldKeys())
         self.world, self.controls = open_mango(self.cluster, WorldKeys())
         self.sent = 0
+        self.logs: tuple[str, ...] = ()
 
     def send(self, *instructions: Instruction) -> int | str | None:
         """Send as the trader; return the venue's code, null when it went through."""
+        return self.send_as(self.world.trader, *instructions)
+
+    def send_as(self, wallet: Keypair, *instructions: Instruction) -> int | str | None:
+        """Send as somebody else; return the venue's code, null when it went through."""
         self.sent += 1
-        result = send(self.cluster, self.world.trader, instructions, number=self.sent)
+        result = send(self.cluster, wallet, instructions, number=self.sent)
+        self.logs = result.logs
         if result.ok:
             return None
         error = result.err
@@ -50,6 +66,23 @@ class Venue:
             assert isinstance(code, int)
             return code
         return str(reason)
+
+    def printed(self, event: str) -> list[bytes]:
+        """Return the fields of the events of a kind that the last transaction printed."""
+        return printed_in(self.logs, event)
+
+    def read(self, layout: type[C], key: Pubkey) -> C:
+        """Return an account of the program as it is."""
+        account = self.cluster.account(key)
+        assert account is not None
+        return layout.decode(bytes(account.data), 8)
+
+    def edit(self, layout: type[C], key: Pubkey, change: Callable[[C], None]) -> None:
+        """Change an account of the program past every rule."""
+        account, content = self.cluster.account(key), self.read(layout, key)
+        assert account is not None
+        change(content)
+        self.cluster.set_account(key, Account(account.lamports, account_data(content), account.owner))
 
     def collateral(self) -> int:
         """Return the trader's USDC at the venue, in its smallest unit."""
