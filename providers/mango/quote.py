@@ -70,7 +70,6 @@ __all__ = [
     "quote_of",
     "reduce_only_lots",
     "to_usd",
-    "worst_price_lots",
 ]
 
 _BPS: Final = Decimal(10_000)
@@ -132,21 +131,6 @@ def native_to_price(market: PerpMarket, price: int) -> Decimal:
 
 def _tick(market: PerpMarket) -> Decimal:
     return price_lots_to_price(market, 1)
-
-
-def worst_price_lots(market: PerpMarket, worst_price: Decimal, *, buys: bool) -> int:
-    """Return the worst price of an order in lots, rounded toward the better: never past the caller's bound.
-
-    Raises:
-        InvalidSize: a bound below the market's smallest price: nothing could be bought at it.
-    """
-    lots = worst_price / _tick(market)
-    rounded = int(lots.to_integral_value(ROUND_FLOOR if buys else ROUND_CEILING))
-    if rounded < 1:
-        if buys:
-            raise InvalidSize(f"{worst_price} is below the smallest price {_tick(market)}")
-        return 1
-    return min(rounded, constants.I64_MAX)
 
 
 def order_side(kind: OrderKind, side: Side) -> constants.Side:

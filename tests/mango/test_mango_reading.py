@@ -28,9 +28,11 @@ from providers.base.errors import (
     ProviderError,
     UnsupportedProgram,
     UserReduceOnly,
+    WorstPriceNotMet,
 )
 from providers.base.types import Lifecycle, OrderKind, Quote, QuoteTerms, Side
 from providers.mango.addresses import bank_address, mango_account_address, perp_market_address
+from providers.mango.build import lot_units, price_lots_of
 from providers.mango.config import MangoConfig
 from providers.mango.constants import MAIN_GROUP, ONE, PROGRAM_ID
 from providers.mango.constants import Side as OrderSide
@@ -41,7 +43,6 @@ from providers.mango.quote import (
     market_of,
     quote_of,
     reduce_only_lots,
-    worst_price_lots,
 )
 from providers.mango.reading import Snapshot, VenueReader
 from providers.solana.cluster import SolanaCluster
@@ -414,9 +415,9 @@ def test_what_a_reduce_only_order_lets_through(desk: Desk) -> None:
 
 def test_the_worst_price_is_never_passed(desk: Desk) -> None:
     """A bound between two prices goes to the better one; a buy below the smallest price is refused."""
-    market = desk.snapshot().market
-    assert worst_price_lots(market, Decimal("100.019"), buys=True) == 10_001
-    assert worst_price_lots(market, Decimal("100.011"), buys=False) == 10_002
-    assert worst_price_lots(market, Decimal("0.001"), buys=False) == 1
-    with pytest.raises(InvalidSize):
-        worst_price_lots(market, Decimal("0.001"), buys=True)
+    units = lot_units(desk.snapshot().market)
+    assert price_lots_of(Decimal("100.019"), units, OrderSide.BID) == 10_001
+    assert price_lots_of(Decimal("100.011"), units, OrderSide.ASK) == 10_002
+    assert price_lots_of(Decimal("0.001"), units, OrderSide.ASK) == 1
+    with pytest.raises(WorstPriceNotMet):
+        price_lots_of(Decimal("0.001"), units, OrderSide.BID)
