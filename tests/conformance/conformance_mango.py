@@ -30,7 +30,6 @@ class MangoVenue(Venue):
     missing: ClassVar[Mapping[Feature, str]] = {
         Feature.OPEN_INTEREST_CAP: "the venue has no cap",
         Feature.REST: "orders are immediate-or-cancel",
-        Feature.LIQUIDATION: "the localnet has no liquidator there",
     }
 
     def __init__(self, cluster: Cluster) -> None:
@@ -71,6 +70,10 @@ class MangoVenue(Venue):
     def collateral(self, usd: Decimal) -> None:
         """The account's USDC."""
         self.controls.set_collateral(usd)
+
+    def liquidate(self) -> None:
+        """A part of the position, by the world's maker."""
+        self.controls.liquidate(self.market)
 
     def forget_account(self) -> None:
         """As before it was ever set up."""
