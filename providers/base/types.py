@@ -540,8 +540,10 @@ class VenueHistory(Record, frozen=True, kw_only=True):
         complete: every transaction of the account after the known one, up to the asked slot, was read with whole logs;
             when false, `events` proves what it lists and nothing about what it does not.
         newest: signature of the newest transaction read; the known one when there was none.
+        more: it is not complete only because it is long: up to `newest` it is whole, and a call from there goes on.
     """
 
     events: tuple[VenueEvent, ...]
     complete: bool
     newest: str | None
+    more: bool = False

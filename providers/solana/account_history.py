@@ -99,8 +99,8 @@ async def events_after(
 ) -> VenueHistory:
     """Return what an address's transactions after a known one changed (`Reconcilable.history`).
 
-    At most `most_transactions` are read by one call, the oldest first: `newest` is the last of them, and the next call
-    goes on from there. A transaction that is listed and that no node has ends the reading before it.
+    At most `most_transactions` are read by one call, the oldest first: `newest` is the last of them, `more` is set, and
+    the next call goes on from there. A transaction that is listed and that no node has ends the reading before it.
 
     Raises:
         NodeBehind: no sane node has reached `through_slot`.
@@ -111,7 +111,7 @@ async def events_after(
         return VenueHistory(events=(), complete=True, newest=newest)
     found = await lines_after(pool, address, after=after, through_slot=through_slot, commitment=commitment)
     lines = found.lines[:most_transactions]
-    complete = found.complete and len(lines) == len(found.lines)
+    whole = found.complete
     events: list[VenueEvent] = []
     newest = after
     for start in range(0, len(lines), _AT_ONCE):
@@ -127,9 +127,10 @@ async def events_after(
                 events.extend(await events_of(record))
             except BadAnswer as error:
                 logger.warning("history_unreadable", extra={"signature": line.signature, "detail": error.detail})
-                complete = False
-            complete = complete and record.logs_complete
-    return VenueHistory(events=tuple(events), complete=complete, newest=newest)
+                whole = False
+            whole = whole and record.logs_complete
+    more = len(lines) < len(found.lines)
+    return VenueHistory(events=tuple(events), complete=whole and not more, newest=newest, more=whole and more)
 
 
 async def _records(

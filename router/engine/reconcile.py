@@ -35,6 +35,9 @@ WALLET: Final = "wallet"
 HOLDING_KINDS: Final = (FindingKind.UNKNOWN_SIGNATURE, FindingKind.PROMISE_VIOLATION)
 """Findings that hold opens while they are open."""
 
+GAP_S: Final = 600.0
+"""How long a history that cannot be read whole (pruned, truncated) is asked for again before it is passed over."""
+
 RUN_S: Final = 30.0
 """For one provider: a node that hangs must not keep the others from being read."""
 
@@ -65,6 +68,7 @@ class Reconciler:
         self._settlement = Settlement(context)
         self._running = asyncio.Lock()
         self._reports: dict[str, ProviderReport] = {}
+        self._gaps: dict[str, float] = {}
 
     def reports(self) -> tuple[ProviderReport, ...]:
         """Return the last report of every provider, in chain order, the wallet last."""
@@ -145,17 +149,15 @@ class Reconciler:
         since = self._ledger.first_fill_signature(name) if mark is None else mark.signature
         if since is not None:
             # Also where books and venue agree: what others did may cancel out, and a liquidation is told all the same.
-            history = await venue.history(since, holdings.slot)
-            settled = await self._book_history(name, history, holdings, busy_before)
+            whole = await self._read_on(provider, venue, since, holdings, busy_before)
             reports = self._compare(provider, holdings, busy_before)
-            if not history.complete:
+            if not whole:
                 why = "the history could not be read whole"
             if mark is not None:
                 reports = await self._take_as_foreign(provider, holdings, reports, busy_before)
             else:
                 reports = await self._take_surplus(provider, holdings, reports, busy_before)
-            if settled and history.complete:
-                await self._move_mark(name, history.newest, holdings.slot)
+            await self._pass_gap(venue, name, holdings, reports, whole=whole)
         else:
             reports = await self._take_surplus(provider, holdings, reports, busy_before)
             if not any(report.status is MarketStatus.BUSY for report in reports):
@@ -166,6 +168,40 @@ class Reconciler:
         return ProviderReport(
             provider=name, status=status, detail="", slot=holdings.slot, as_of=self._clock.now(), markets=reports
         )
+
+    async def _read_on(
+        self, provider: Provider, venue: Reconcilable, since: str, holdings: Holdings, busy_before: frozenset[str]
+    ) -> bool:
+        """Book what the history after `since` shows, part by part, and move the mark past each; tell if all was whole.
+
+        The mark stops before the first part in which anything is left open or could not be read.
+        """
+        while True:
+            history = await venue.history(since, holdings.slot)
+            settled = await self._book_history(provider.name, history, holdings, busy_before)
+            if settled and (history.complete or history.more):
+                await self._move_mark(provider.name, history.newest, holdings.slot)
+            if not settled or not history.more or history.newest is None:
+                return history.complete
+            since = history.newest
+
+    async def _pass_gap(
+        self, venue: Reconcilable, name: str, holdings: Holdings, reports: tuple[MarketReport, ...], *, whole: bool
+    ) -> None:
+        """Move the mark past what no node can show any more, once books and venue have agreed in spite of it for long.
+
+        While they differ it stays: what is missing may be what explains the difference.
+        """
+        if whole or any(report.status is not MarketStatus.OK for report in reports):
+            self._gaps.pop(name, None)
+            return
+        now = self._clock.monotonic()
+        if now - self._gaps.setdefault(name, now) < GAP_S:
+            return
+        del self._gaps[name]
+        log.warning("history_gap_passed", extra={"provider": name, "slot": holdings.slot})
+        self._context.observer.alert("history_gap_passed")
+        await self._move_mark(name, (await venue.history(None, holdings.slot)).newest, holdings.slot)
 
     def _busy(self, name: str, holdings: Holdings, before: frozenset[str]) -> frozenset[str]:
         """Return the markets of which books and holdings may tell of different moments."""

@@ -134,6 +134,7 @@ def test_long_history_is_read_in_parts() -> None:
             read = await history.read(user, start, through, most_transactions=2)
             found.extend(each.signature for each in read.events)
             whole.append(read.complete)
+            assert read.more is not read.complete
             start = read.newest
         assert found == sent
         assert whole == [False, False, True]

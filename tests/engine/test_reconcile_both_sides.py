@@ -160,7 +160,8 @@ def test_adoption_of_one_of_two_sides_needs_to_be_told_which() -> None:
         with pytest.raises(SideNeeded):
             await desk.engine.adopt("alpha", "SOL-PERP", None, "local")
         adopted = (await desk.engine.adopt("alpha", "SOL-PERP", Side.SHORT, "local")).position
-        assert (adopted.side, adopted.size) == (Side.SHORT, 2)
+        assert adopted.side is Side.SHORT
+        assert adopted.size == 2
         assert [p.signed_size for p in desk.ledger.foreign_parts("alpha")] == [1]
         with pytest.raises(NothingForeignHeld):
             await desk.engine.adopt("alpha", "SOL-PERP", Side.SHORT, "local")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from providers.base.types import HoldingKey, Holdings, Side, VenueEvent, VenueEventKind, VenueHistory, VenuePosition
+from router.engine.reconcile import GAP_S
 from router.engine.requests import OpensHeld
 from router.ledger.records import Finding, FindingKind, FindingStatus, OrderStatus
 from tests.engine.harness import Desk, trade
@@ -21,6 +22,9 @@ class Told:
         self.venue = venue
         self.events: list[VenueEvent] = []
         self.hidden = Decimal(0)
+        self.part: int | None = None
+        self.broken = False
+        self.newest = "mark"
         venue.holdings = self.holdings  # type: ignore[attr-defined]
         venue.history = self.history  # type: ignore[attr-defined]
 
@@ -41,8 +45,19 @@ class Told:
         return Holdings(provider=self.venue.name, slot=100, positions=(position,) if size else ())
 
     async def history(self, after: str | None, through_slot: int) -> VenueHistory:
-        """Return everything that others did, again and again: booking must be idempotent."""
-        return VenueHistory(events=() if after is None else tuple(self.events), complete=True, newest="mark")
+        """Return everything that others did, again and again: booking must be idempotent. Or part by part."""
+        if self.part is None or after is None:
+            return VenueHistory(events=() if after is None else tuple(self.events), complete=True, newest=self.newest)
+        known = next((at for at, event in enumerate(self.events, 1) if event.signature == after), 0)
+        events = tuple(self.events[known : known + self.part])
+        more = known + self.part < len(self.events)
+        newest = events[-1].signature if events else after
+        return VenueHistory(
+            events=events,
+            complete=not more and not self.broken,
+            newest=newest,
+            more=more and not self.broken,
+        )
 
     def trade(self, delta: str, kind: VenueEventKind = VenueEventKind.TRADE) -> None:
         """Let somebody else trade on the account."""
@@ -122,6 +137,60 @@ def test_what_no_history_explains_leaves_the_lots_alone(tmp_path: Path) -> None:
         assert kinds(desk) == [("size_differs", "resolved")]
 
     trade(story, path=tmp_path / "ledger.db")
+
+
+def test_long_history_is_booked_in_parts_by_one_run() -> None:
+    """A service that was away for long reads on until it has everything; a part that is not whole stops the mark."""
+
+    async def story(desk: Desk) -> None:
+        told = Told(desk.providers["alpha"])
+        lot = (await desk.open(size="2")).order.position_id or ""
+        await desk.engine.reconcile()
+        for delta in ("-0.5", "1", "-0.75"):
+            told.trade(delta)
+        told.part = 1
+        await desk.engine.reconcile()
+        left = desk.ledger.position(lot)
+        assert left is not None
+        assert left.size == Decimal("1.5")
+        mark = desk.ledger.watermark("alpha")
+        assert mark is not None
+        assert mark.signature == "their-signature-2"
+        told.trade("-0.25")
+        told.broken = True
+        await desk.engine.reconcile()
+        assert desk.ledger.watermark("alpha") == mark
+
+    trade(story)
+
+
+def test_a_history_that_nobody_can_show_any_more_is_passed_over_while_books_and_venue_agree() -> None:
+    """Pruned nodes must not blind the comparison for ever; while sizes differ the mark waits for an explanation."""
+
+    async def story(desk: Desk) -> None:
+        told = Told(desk.providers["alpha"])
+        await desk.open(size="2")
+        await desk.engine.reconcile()
+        told.part, told.broken = 1, True
+        told.hidden = Decimal(1)
+        for _ in range(2):
+            await desk.engine.reconcile()
+            await desk.clock.sleep(GAP_S + 1)
+        mark = desk.ledger.watermark("alpha")
+        assert mark is not None
+        before = mark.signature
+        told.hidden = Decimal(0)
+        await desk.engine.reconcile()
+        assert desk.ledger.watermark("alpha") == mark
+        told.newest = "newer"
+        await desk.clock.sleep(GAP_S + 1)
+        await desk.engine.reconcile()
+        passed = desk.ledger.watermark("alpha")
+        assert passed is not None
+        assert (before, passed.signature) == ("mark", "newer")
+        assert "history_gap_passed" in desk.told.alerts
+
+    trade(story)
 
 
 def test_a_foreign_part_is_a_holding_and_can_be_adopted_and_closed() -> None:
