@@ -1,4 +1,4 @@
-"""The world's controls as `localnet_*` methods of the node: one object of parameters in, `true` or a signature out."""
+"""Drift's controls as `localnet_*` methods of the node: one object of parameters in, `true` or a signature out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,18 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import msgspec
 from solders.pubkey import Pubkey
 
+from router.localnet.control_params import (
+    Confidence,
+    ForeignTrade,
+    Freeze,
+    OwnedSwitch,
+    OwnedUsd,
+    Params,
+    Running,
+    Switch,
+    control,
+    positive,
+)
 from router.localnet.drift.enums import MarketStatus
 from router.localnet.wire import Json
 from router.localnet.world import World
@@ -21,79 +33,44 @@ __all__ = ["register_controls"]
 P = TypeVar("P", bound=msgspec.Struct)
 
 
-class _Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Parameters of a control."""
-
-
-class _OraclePrice(_Params, frozen=True, kw_only=True):
+class _OraclePrice(Params, frozen=True, kw_only=True):
     market: str
     price: Decimal
     amm_follows: bool = True
 
 
-class _Freeze(_Params, frozen=True, kw_only=True):
-    market: str
-    frozen: bool = True
-
-
-class _Confidence(_Params, frozen=True, kw_only=True):
-    market: str
-    confidence: Decimal
-
-
-class _Cap(_Params, frozen=True, kw_only=True):
+class _Cap(Params, frozen=True, kw_only=True):
     market: str
     base: Decimal
 
 
-class _Cash(_Params, frozen=True, kw_only=True):
+class _Cash(Params, frozen=True, kw_only=True):
     usd: Decimal
 
 
-class _Owned(_Params, frozen=True, kw_only=True):
-    """A control of one account: the world's trader's when no wallet is named."""
-
-    authority: str | None = None
-
-    def key(self) -> Pubkey | None:
-        """Return the wallet whose account is meant."""
-        return None if self.authority is None else Pubkey.from_string(self.authority)
-
-
-class _Usd(_Owned, frozen=True, kw_only=True):
-    usd: Decimal
-
-
-class _UserSwitch(_Owned, frozen=True, kw_only=True):
-    on: bool = True
-
-
-class _Funds(_Params, frozen=True, kw_only=True):
+class _Funds(Params, frozen=True, kw_only=True):
     address: str
     sol: Decimal = Decimal(0)
     usdc: Decimal = Decimal(0)
 
 
-class _MakerOrder(_Params, frozen=True, kw_only=True):
+class _MakerOrder(Params, frozen=True, kw_only=True):
     market: str
     side: Literal["long", "short"]
     base: Decimal
     price: Decimal
 
 
-class _Liquidate(_Params, frozen=True, kw_only=True):
+class _Liquidate(Params, frozen=True, kw_only=True):
     market: str
     collateral_bps: int = 300
 
 
-class _ForeignTrade(_Params, frozen=True, kw_only=True):
-    market: str
-    side: Literal["long", "short"]
-    base: Decimal
+class _ForeignTrade(ForeignTrade, frozen=True, kw_only=True):
     own_key: bool = False
 
 
-class _Pause(_Params, frozen=True, kw_only=True):
+class _Pause(Params, frozen=True, kw_only=True):
     what: str
     market: str | None = None
     paused: bool = True
@@ -109,35 +86,27 @@ _STATUS: dict[_StatusName, MarketStatus] = {
 }
 
 
-class _Status(_Params, frozen=True, kw_only=True):
+class _Status(Params, frozen=True, kw_only=True):
     market: str
     status: _StatusName
     expires_in_s: int | None = None
 
 
-class _Auction(_Params, frozen=True, kw_only=True):
+class _Auction(Params, frozen=True, kw_only=True):
     slots: int
-
-
-class _Switch(_Params, frozen=True, kw_only=True):
-    on: bool = True
-
-
-class _Running(_Params, frozen=True, kw_only=True):
-    running: bool = True
 
 
 def register_controls(controls: Controls) -> None:
     """Put the controls on the wire of their cluster."""
 
     def add(name: str, kind: type[P], act: Callable[[P], str | None]) -> None:
-        controls.cluster.register_control(name, _handler(kind, act))
+        controls.cluster.register_control(name, control(kind, act))
 
     add("localnet_setOraclePrice", _OraclePrice, lambda each: _set_oracle_price(controls, each))
-    add("localnet_freezeOracle", _Freeze, lambda each: controls.freeze_oracle(each.market, frozen=each.frozen))
+    add("localnet_freezeOracle", Freeze, lambda each: controls.freeze_oracle(each.market, frozen=each.frozen))
     add(
         "localnet_setOracleConfidence",
-        _Confidence,
+        Confidence,
         lambda each: controls.set_oracle_confidence(each.market, each.confidence),
     )
     add("localnet_setOpenInterestCap", _Cap, lambda each: controls.set_open_interest_cap(each.market, each.base))
@@ -145,21 +114,25 @@ def register_controls(controls: Controls) -> None:
     add("localnet_pause", _Pause, lambda each: controls.pause(each.what, each.market, paused=each.paused))
     add("localnet_setMarketStatus", _Status, lambda each: _set_market_status(controls, each))
     add("localnet_setAuction", _Auction, lambda each: controls.set_auction(each.slots))
-    add("localnet_halt", _Switch, lambda each: controls.halt(on=each.on))
+    add("localnet_halt", Switch, lambda each: controls.halt(on=each.on))
     add(
         "localnet_setUserReduceOnly",
-        _UserSwitch,
+        OwnedSwitch,
         lambda each: controls.set_user_reduce_only(on=each.on, authority=each.key()),
     )
-    add("localnet_setCollateral", _Usd, lambda each: controls.set_collateral(each.usd, authority=each.key()))
-    add("localnet_withdrawCollateral", _Usd, lambda each: controls.withdraw_collateral(each.usd, authority=each.key()))
+    add("localnet_setCollateral", OwnedUsd, lambda each: controls.set_collateral(each.usd, authority=each.key()))
+    add(
+        "localnet_withdrawCollateral",
+        OwnedUsd,
+        lambda each: controls.withdraw_collateral(each.usd, authority=each.key()),
+    )
     add("localnet_fundWallet", _Funds, lambda each: _fund_wallet(controls, each))
     add(
         "localnet_makerOrder",
         _MakerOrder,
         lambda each: controls.maker_order(each.market, each.side, each.base, each.price),
     )
-    add("localnet_makerCancel", _Params, lambda _: controls.maker_cancel())
+    add("localnet_makerCancel", Params, lambda _: controls.maker_cancel())
     add(
         "localnet_liquidate",
         _Liquidate,
@@ -170,7 +143,7 @@ def register_controls(controls: Controls) -> None:
         _ForeignTrade,
         lambda each: controls.foreign_trade(each.market, each.side, each.base, own_key=each.own_key),
     )
-    add("localnet_keeper", _Running, lambda each: controls.run_keeper(running=each.running))
+    add("localnet_keeper", Running, lambda each: controls.run_keeper(running=each.running))
     controls.cluster.register_control("localnet_world", lambda _: _describe(controls.world))
 
 
@@ -190,23 +163,14 @@ def _describe(world: World) -> dict[str, Json]:
     }
 
 
-def _handler(kind: type[P], act: Callable[[P], str | None]) -> Callable[[bytes], Json]:
-    decoder = msgspec.json.Decoder(kind)
-
-    def handler(body: bytes) -> Json:
-        try:
-            answer = act(decoder.decode(body))
-        except KeyError as error:
-            raise ValueError(f"no market {error}") from None
-        return True if answer is None else answer
-
-    return handler
-
-
 def _set_oracle_price(controls: Controls, each: _OraclePrice) -> None:
-    if each.price <= 0:
-        raise ValueError("a price is positive")
-    controls.set_oracle_price(each.market, each.price, amm_follows=each.amm_follows)
+    """Move the price wherever the market is listed; raise `KeyError` where no venue lists it."""
+    price, listed = positive(each.price), any(place.terms.symbol == each.market for place in controls.world.markets)
+    if listed:
+        controls.set_oracle_price(each.market, price, amm_follows=each.amm_follows)
+    elsewhere = [follow(each.market, price, each.amm_follows) for follow in controls.price_followers]
+    if not listed and not any(elsewhere):
+        raise KeyError(each.market)
 
 
 def _fund_wallet(controls: Controls, each: _Funds) -> None:

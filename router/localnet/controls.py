@@ -30,7 +30,7 @@ from router.localnet.spl import rent_exempt, token_amount, with_token_amount
 from router.localnet.wire import Json
 from router.localnet.world import World, fund_wallet
 
-__all__ = ["ControlCluster", "Controls", "run_world"]
+__all__ = ["ControlCluster", "Controls", "PriceFollower", "run_world"]
 
 _DISCRIMINATOR = 8
 _BASE, _PRICE, _USDC = 10**9, 10**6, 10**6
@@ -52,6 +52,11 @@ _MARKET_PAUSES = {
     "market_fills": PerpOperation.FILL,
     "market_settle_pnl": PerpOperation.SETTLE_PNL,
 }
+
+
+# Another venue's answer to a price set for all: market, dollars, and whether what trades there follows. It says whether
+# the venue lists the market.
+PriceFollower = Callable[[str, Decimal, bool], bool]
 
 
 class ControlCluster(ActorCluster, Protocol):
@@ -78,6 +83,9 @@ class Controls:
         world: its addresses.
         oracles: who keeps prices fresh.
         keeper: who fills orders.
+
+    Attributes:
+        price_followers: venues beside this one, whose prices `localnet_setOraclePrice` moves too.
     """
 
     def __init__(self, cluster: ControlCluster, world: World, oracles: OraclePublisher, keeper: Keeper) -> None:
@@ -87,6 +95,7 @@ class Controls:
         self.keeper = keeper
         self.maker = Maker(cluster, world)
         self.outsiders = Outsiders(cluster, world, self.set_collateral)
+        self.price_followers: list[PriceFollower] = []
 
     # Prices
 

@@ -20,7 +20,7 @@ from router.localnet.server import LocalnetServer, serve
 from router.localnet.transport import InProcessTransport
 from router.localnet.world import World, WorldKeys, build_world, world_of
 
-__all__ = ["HostConfig", "LocalnetHost"]
+__all__ = ["HostConfig", "LocalnetHost", "open_venues"]
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,28 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True):
     slot_time_ms: int
     drift_so: Path | None = None
     reset: bool = False
+
+
+def open_venues(cluster: Cluster, *, drift_so: Path | None = None) -> tuple[World, Controls, MangoControls]:
+    """Put both venues on a cluster, at work; what is not there yet is built, what is there stays as it was left.
+
+    Args:
+        cluster: new, or resumed from disk, also from a time before one of the venues.
+        drift_so: a binary of the real Drift program, in place of the model.
+    """
+    keys = WorldKeys()
+    world = world_of(keys)
+    if drift_so is None:
+        cluster.register(DriftModel(world.program_id))
+    else:
+        cluster.add_program(world.program_id, drift_so)
+    cluster.register(MangoModel())
+    if cluster.account(world.state) is None:
+        world = build_world(cluster, keys=keys)
+    controls = run_world(cluster, world)
+    _, mango = open_mango(cluster, keys)
+    controls.price_followers.append(mango.follow_price)
+    return world, controls, mango
 
 
 class LocalnetHost:
@@ -71,18 +93,7 @@ class LocalnetHost:
         cluster = Cluster(
             clock, ClusterConfig(slot_time_ms=config.slot_time_ms, state_dir=config.state_dir, reset=config.reset)
         )
-        keys = WorldKeys()
-        world = world_of(keys)
-        if config.drift_so is None:
-            cluster.register(DriftModel(world.program_id))
-        else:
-            cluster.add_program(world.program_id, config.drift_so)
-        cluster.register(MangoModel())
-        if cluster.account(world.state) is None:
-            world = build_world(cluster, keys=keys)
-        controls = run_world(cluster, world)
-        # Built also where the state on disk is of a time before this venue.
-        _, mango = open_mango(cluster, keys)
+        world, controls, mango = open_venues(cluster, drift_so=config.drift_so)
         faults = WireFaults(clock)
         server = await serve(cluster, "127.0.0.1", config.port, faults=faults)
         await cluster.start()

@@ -25,6 +25,7 @@ from router.localnet.mango.actors import (
 )
 from router.localnet.mango.book import BookSide
 from router.localnet.mango.calls import OrderCall, health_metas, place_order
+from router.localnet.mango.control_methods import register_mango_controls
 from router.localnet.mango.enums import PlaceOrderType, Side
 from router.localnet.mango.genesis import account_data, event_queue_data, settle_stable_price
 from router.localnet.mango.layouts import Bank, Group, PerpMarket
@@ -84,6 +85,13 @@ class MangoControls:
             self._edit(PerpMarket, place.address, edit)
             if self.maker.running:
                 self.maker.requote(place)
+
+    def follow_price(self, market: str, price: Decimal, book_follows: bool) -> bool:  # noqa: FBT001 - a `PriceFollower`
+        """Set the price where the market is listed here, and say whether it is."""
+        listed = any(place.terms.symbol == market for place in self.world.markets)
+        if listed:
+            self.set_oracle_price(market, price, book_follows=book_follows)
+        return listed
 
     def freeze_oracle(self, market: str, *, frozen: bool = True) -> None:
         """Stop publishing a market's price: beyond 120 slots orders are refused with 6024."""
@@ -263,10 +271,11 @@ def _signature(result: Execution) -> str:
 
 
 def run_mango(cluster: ControlCluster, world: MangoWorld) -> MangoControls:
-    """Set the oracles' publisher, the cranker and the maker to work on the cluster's slots."""
+    """Set the oracles' publisher, the cranker and the maker to work on the cluster's slots; register the controls."""
     controls = MangoControls(cluster, world)
     for actor in (controls.oracles, controls.cranker, controls.maker):
         cluster.on_slot(actor.on_slot)
+    register_mango_controls(controls)
     return controls
 
 
