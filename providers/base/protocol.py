@@ -163,11 +163,11 @@ class Reconcilable(Protocol):
         ...
 
     async def history(self, after: str | None, through_slot: int) -> VenueHistory:
-        """Return what changed the account's holdings after a transaction, up to and with `through_slot`.
+        """Return what changed the account's holdings after a mark, up to and with `through_slot`.
 
         Args:
-            after: signature of the newest transaction read before; null reads the newest one only as a mark, and no
-                events (`complete` is then true).
+            after: the mark that an earlier call gave as `newest`, or the signature of a transaction; null reads only a
+                mark, and no events (`complete` is then true). An account without any transaction has a mark too.
             through_slot: transactions of later slots are left for the next time.
         """
         ...
@@ -177,9 +177,9 @@ class SignerHistory(Protocol):
     """What our key has signed, whoever sent it (a restored backup, a second router on the key)."""
 
     async def own_transactions(self, after: str | None, through_slot: int) -> tuple[tuple[str, ...], str | None]:
-        """Return the signatures of landed transactions *signed by our key* after a known one, oldest first.
+        """Return the signatures of landed transactions *signed by our key* after a mark, oldest first.
 
-        The second value is the newest signature read (of any transaction that names the key): the next `after`. With
+        The second value is the mark of what was read (of any transaction that names the key): the next `after`. With
         `after` null nothing is returned but that mark. Raises `ProviderError` where history cannot be read whole.
         """
         ...

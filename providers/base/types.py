@@ -533,13 +533,13 @@ class VenueEvent(Record, frozen=True, kw_only=True):
 
 
 class VenueHistory(Record, frozen=True, kw_only=True):
-    """What happened to the venue's account after a known transaction.
+    """What happened to the venue's account after a mark (`Reconcilable.history`).
 
     Attributes:
         events: changes of holdings, oldest first.
-        complete: every transaction of the account after the known one, up to the asked slot, was read with whole logs;
-            when false, `events` proves what it lists and nothing about what it does not.
-        newest: signature of the newest transaction read; the known one when there was none.
+        complete: every transaction of the account after the mark, up to the asked slot, was read with whole logs; when
+            false, `events` proves what it lists and nothing about what it does not.
+        newest: the mark of what was read: signature of the newest transaction, or the mark that was given.
         more: it is not complete only because it is long: up to `newest` it is whole, and a call from there goes on.
     """
 

@@ -4,6 +4,9 @@ That nothing else happened is a statement of absence, so it takes two sane nodes
 node that does not know `until` lists everything it has, without a word: so every page is read without it, back to the
 known transaction itself. Only a list that reaches it is whole. Pages of one list come from one node: another one that
 lags would answer an empty page for a `before` that it does not know.
+
+What is known is said by a *mark*: the signature of the newest transaction that was read or, where an address had none
+at all, the slot up to which it had none (`@` and its number).
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from providers.solana.node import Commitment, Node, SignatureInfo
 from providers.solana.pool import NodePool
 from providers.solana.records import TransactionRecord
 
-__all__ = ["MOST_TRANSACTIONS", "AccountLines", "EventReader", "events_after", "lines_after", "newest_line"]
+__all__ = ["MOST_TRANSACTIONS", "AccountLines", "EventReader", "events_after", "lines_after", "newest_mark"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +35,8 @@ EventReader = Callable[[TransactionRecord], Awaitable[Iterable[VenueEvent]]]
 
 MOST_TRANSACTIONS: Final = 1_000
 """Bounds the work of one call that reads transactions; the rest is for the next one."""
+_NOTHING_UP_TO: Final = "@"
+# Of no signature: base58 has no such letter.
 _AT_ONCE: Final = 8
 _FIRST_PAGE: Final = 100
 _PAGE: Final = 1_000
@@ -51,8 +56,10 @@ class AccountLines(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
-async def newest_line(pool: NodePool, address: Pubkey, *, through_slot: int, commitment: Commitment) -> str | None:
-    """Return the newest transaction that names an address, of a slot up to and with `through_slot`.
+async def newest_mark(pool: NodePool, address: Pubkey, *, through_slot: int, commitment: Commitment) -> str:
+    """Return the mark of the newest transaction that names an address, of a slot up to and with `through_slot`.
+
+    Where there is none, the mark says so: what comes next is then new, the first transaction included.
 
     Raises:
         NodeBehind: no sane node has reached `through_slot`.
@@ -61,13 +68,13 @@ async def newest_line(pool: NodePool, address: Pubkey, *, through_slot: int, com
     if not answers:
         raise NodeBehind(f"no sane node lists the history of {address} up to slot {through_slot}")
     known = [answer for answer in answers if answer is not None]
-    return max(known, key=lambda each: each.slot).signature if known else None
+    return max(known, key=lambda each: each.slot).signature if known else f"{_NOTHING_UP_TO}{through_slot}"
 
 
 async def lines_after(
     pool: NodePool, address: Pubkey, *, after: str, through_slot: int, commitment: Commitment
 ) -> AccountLines:
-    """Return what names an address after the transaction `after`, up to and with `through_slot`.
+    """Return what names an address after the mark `after`, up to and with `through_slot`.
 
     Raises:
         NodeBehind: no sane node has reached `through_slot`.
@@ -97,7 +104,7 @@ async def events_after(
     commitment: Commitment,
     most_transactions: int = MOST_TRANSACTIONS,
 ) -> VenueHistory:
-    """Return what an address's transactions after a known one changed (`Reconcilable.history`).
+    """Return what an address's transactions after a mark changed (`Reconcilable.history`).
 
     At most `most_transactions` are read by one call, the oldest first: `newest` is the last of them, `more` is set, and
     the next call goes on from there. A transaction that is listed and that no node has ends the reading before it.
@@ -107,7 +114,7 @@ async def events_after(
         ConnectionFailed: a leaf of it; then nothing is known.
     """
     if after is None:
-        newest = await newest_line(pool, address, through_slot=through_slot, commitment=commitment)
+        newest = await newest_mark(pool, address, through_slot=through_slot, commitment=commitment)
         return VenueHistory(events=(), complete=True, newest=newest)
     found = await lines_after(pool, address, after=after, through_slot=through_slot, commitment=commitment)
     lines = found.lines[:most_transactions]
@@ -162,6 +169,8 @@ async def _newest(node: Node, *, address: Pubkey, through_slot: int, commitment:
 
 async def _list(node: Node, *, address: Pubkey, after: str, through_slot: int, commitment: Commitment) -> AccountLines:
     """Return one node's list; not complete where it ends before `after`, or is longer than is read."""
+    # Where there was no transaction yet, a list that ends is whole.
+    nothing_up_to = int(after.removeprefix(_NOTHING_UP_TO)) if after.startswith(_NOTHING_UP_TO) else None
     newest_first: list[SignatureInfo] = []
     before: str | None = None
     for number in range(_MAX_PAGES):
@@ -173,11 +182,11 @@ async def _list(node: Node, *, address: Pubkey, after: str, through_slot: int, c
             min_context_slot=through_slot,
         )
         for line in page:
-            if line.signature == after:
+            if line.signature == after or (nothing_up_to is not None and line.slot <= nothing_up_to):
                 return _oldest_first(newest_first, through_slot, complete=True)
             newest_first.append(line)
         if not page:
-            break
+            return _oldest_first(newest_first, through_slot, complete=nothing_up_to is not None)
         before = page[-1].signature
     return _oldest_first(newest_first, through_slot, complete=False)
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from providers.base.errors import BadAnswer, LiveTradingOff
-from providers.solana.account_history import MOST_TRANSACTIONS, lines_after, newest_line
+from providers.solana.account_history import MOST_TRANSACTIONS, lines_after, newest_mark
 from providers.solana.pool import NodePool
 from providers.solana.records import TransactionRecord
 from providers.solana.settings import SolanaSettings
@@ -41,7 +41,7 @@ class SolanaSignerHistory:
         self._most = most_transactions
 
     async def own_transactions(self, after: str | None, through_slot: int) -> tuple[tuple[str, ...], str | None]:
-        """Return landed transactions signed by our key after a known one, oldest first, and the next `after`.
+        """Return landed transactions signed by our key after a mark, oldest first, and the next mark.
 
         A transaction that failed is among them: it landed and paid its fees. One that merely names the key (a gift of
         lamports, for one) is not. At most a thousand are read by one call; the next one goes on from there.
@@ -56,7 +56,7 @@ class SolanaSignerHistory:
             raise LiveTradingOff("no key is configured: the service quotes only")
         key, commitment = self._signer.public_key, self._settings.proof_commitment
         if after is None:
-            return (), await newest_line(self._pool, key, through_slot=through_slot, commitment=commitment)
+            return (), await newest_mark(self._pool, key, through_slot=through_slot, commitment=commitment)
         found = await lines_after(self._pool, key, after=after, through_slot=through_slot, commitment=commitment)
         if not found.complete:
             raise BadAnswer(f"the nodes do not show the wallet's history back to {after}")

@@ -364,6 +364,7 @@ class LegRecord(Row, frozen=True, kw_only=True):
         failure: why the last order of it gave nothing; null once one rests, or before the first.
         failures: such orders in a row; `next_try_at` is when another one is made.
         filled_size: base units that its orders have closed.
+        last_order_id: the newest order that it made, ended or not.
     """
 
     leg_id: str
@@ -383,6 +384,7 @@ class LegRecord(Row, frozen=True, kw_only=True):
     ended_at: datetime | None = None
     end_reason: str | None = None
     filled_size: Decimal = Decimal(0)
+    last_order_id: str | None = None
 
 
 class OrderView(Row, frozen=True, kw_only=True):
@@ -505,7 +507,11 @@ class OutsideBooked(Row, frozen=True, kw_only=True):
 
 
 class Watermark(Row, frozen=True, kw_only=True):
-    """How far an account's history was read: the newest transaction, and the slot read through."""
+    """How far an account's history was read, and the slot read through.
+
+    Attributes:
+        signature: of the newest transaction; where there was none yet, the provider's own mark of that.
+    """
 
     signature: str
     slot: int

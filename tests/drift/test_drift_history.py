@@ -58,6 +58,24 @@ def test_own_fills_have_the_id_that_settlement_gives() -> None:
     at_desk(play)
 
 
+def test_the_first_transaction_of_an_account_is_told() -> None:
+    """An account that no transaction ever named has a mark too, and nothing of what follows is passed over."""
+
+    async def play(desk: Desk) -> None:
+        start = await desk.provider.history(None, await seen(desk))
+        assert start.newest is not None
+        assert start == VenueHistory(events=(), complete=True, newest=start.newest)
+        desk.controls.foreign_trade(SOL, "long", Decimal(2))
+        await desk.slots(2)
+        sold = desk.controls.foreign_trade(SOL, "short", Decimal(2))
+        read = await desk.provider.history(start.newest, await seen(desk))
+        assert read.complete
+        assert [each.base_delta for each in read.events] == [Decimal(2), Decimal(-2)]
+        assert read.newest == sold
+
+    at_desk(play)
+
+
 def test_trades_past_the_router_and_liquidation() -> None:
     """A delegate's trade, one of our own key, a liquidation in part: each with its kind; their sum is the holding."""
 

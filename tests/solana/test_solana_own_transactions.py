@@ -49,6 +49,23 @@ def test_signed_by_us_and_not_what_names_us() -> None:
     run_world(story, nodes=2)
 
 
+def test_the_first_transaction_of_a_new_key_is_told() -> None:
+    """A key without any history has a mark too: what it signs next is told, however long nobody looked."""
+
+    async def story(world: World) -> None:
+        history = world.solana.signer_history
+        own, mark = await history.own_transactions(None, await seen(world))
+        assert own == ()
+        assert mark is not None
+        assert await history.own_transactions(mark, await seen(world)) == ((), mark)
+        first, second = we_pay(world, 1), we_pay(world, 2)
+        through = await seen(world)
+        assert await history.own_transactions(mark, through) == ((first, second), second)
+        assert await history.own_transactions(None, through) == ((), second)
+
+    run_world(story, nodes=2)
+
+
 def test_failed_transaction_of_ours_is_told() -> None:
     """A transaction of our key that landed with an error paid its fees: it is among those that landed."""
 
