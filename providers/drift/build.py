@@ -25,6 +25,7 @@ from providers.drift.constants import (
     MarketType,
     OracleSource,
     OrderType,
+    TriggerCondition,
 )
 from providers.drift.layouts import PerpMarket, User
 from providers.drift.reading import ListedMarket, Listing, Snapshot
@@ -32,6 +33,7 @@ from providers.solana.idl import discriminator
 
 __all__ = [
     "DriftOrder",
+    "Mode",
     "OrderAccounts",
     "cancel_instruction",
     "decode_order",
@@ -43,7 +45,7 @@ __all__ = [
     "worst_price_of",
 ]
 
-Mode = Literal["take", "auction"]
+Mode = Literal["take", "auction", "trigger"]
 
 _IMMEDIATE_OR_CANCEL: Final = 1
 _USER_ORDER_IDS: Final = 255
@@ -66,9 +68,12 @@ class DriftOrder(msgspec.Struct, frozen=True, kw_only=True):
         next_order_id: the venue's next id when the order was built; the order's own is this or a later one.
         direction: 0 buys, 1 sells.
         size: base (1e9).
-        price: bound (1e6), rounded to the tick.
-        mode: `take` fills in its own transaction or never; `auction` rests and is filled by a keeper.
-        max_ts: chain time in seconds after which nothing of it fills.
+        price: bound (1e6), rounded to the tick; 0 for none.
+        mode: `take` fills in its own transaction or never; `auction` rests and is filled by a keeper; `trigger` rests
+            until a keeper sets it off, and is filled then.
+        max_ts: chain time in seconds after which nothing of it fills; 0 for never.
+        trigger_price: that the oracle has to pass (1e6).
+        trigger_above: it has to rise above it, else fall below.
     """
 
     market: str
@@ -84,6 +89,8 @@ class DriftOrder(msgspec.Struct, frozen=True, kw_only=True):
     max_ts: int
     auction_start_price: int = 0
     auction_slots: int = 0
+    trigger_price: int = 0
+    trigger_above: bool = False
 
 
 class OrderAccounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,8 +163,13 @@ def max_ts_of(terms: OrderTerms, now: int) -> int:
     return max_ts
 
 
-def may_fill_until(order: DriftOrder) -> datetime:
-    """Return the instant after which nothing of it starts to fill: the chain's clock counts whole seconds."""
+def may_fill_until(order: DriftOrder) -> datetime | None:
+    """Return the instant after which nothing of it starts to fill: the chain's clock counts whole seconds.
+
+    Null for an order that does not expire.
+    """
+    if order.max_ts == 0:
+        return None
     return datetime.fromtimestamp(order.max_ts, UTC) + timedelta(seconds=1)
 
 
@@ -210,9 +222,9 @@ def _option(value: int | None, code: str) -> bytes:
 
 def _order_params(order: DriftOrder) -> bytes:
     """Encode `OrderParams`; an option that is not there is one zero byte."""
-    take = order.mode == "take"
+    take, auction, waits = (order.mode == mode for mode in ("take", "auction", "trigger"))
     head = _PARAMS.pack(
-        OrderType.LIMIT if take else OrderType.MARKET,
+        OrderType.LIMIT if take else OrderType.TRIGGER_MARKET if waits else OrderType.MARKET,
         MarketType.PERP,
         order.direction,
         order.user_order_id,
@@ -223,16 +235,17 @@ def _order_params(order: DriftOrder) -> bytes:
         0,
         _IMMEDIATE_OR_CANCEL if take else 0,
     )
-    no_trigger = _option(None, "Q") + b"\0"  # price, and the condition that would go with it
+    condition = TriggerCondition.BELOW if waits and not order.trigger_above else TriggerCondition.ABOVE
     return b"".join(
         (
             head,
-            _option(order.max_ts, "q"),
-            no_trigger,
+            _option(None if waits else order.max_ts, "q"),
+            _option(order.trigger_price if waits else None, "Q"),
+            bytes([condition]),
             _option(None, "i"),
-            _option(None if take else order.auction_slots, "B"),
-            _option(None if take else order.auction_start_price, "q"),
-            _option(None if take else order.price, "q"),
+            _option(order.auction_slots if auction else None, "B"),
+            _option(order.auction_start_price if auction else None, "q"),
+            _option(order.price if auction else None, "q"),
         )
     )
 

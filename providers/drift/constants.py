@@ -40,6 +40,7 @@ __all__ = [
     "OrderType",
     "PerpOperation",
     "SpotBalanceType",
+    "TriggerCondition",
     "UserStatus",
 ]
 
@@ -86,6 +87,15 @@ class OrderType(IntEnum):
     TRIGGER_MARKET = 2
     TRIGGER_LIMIT = 3
     ORACLE = 4
+
+
+class TriggerCondition(IntEnum):
+    """When a trigger order goes off; the last two say that it has."""
+
+    ABOVE = 0
+    BELOW = 1
+    TRIGGERED_ABOVE = 2
+    TRIGGERED_BELOW = 3
 
 
 class OrderStatus(IntEnum):

@@ -31,6 +31,7 @@ __all__ = [
     "OrderFill",
     "OrderPlaced",
     "OrderTrail",
+    "OrderTriggered",
     "fill_id",
     "own_events",
     "program_events",
@@ -69,12 +70,29 @@ class OrderFill(msgspec.Struct, frozen=True, kw_only=True):
     ts: int
 
 
+class OrderTriggered(msgspec.Struct, frozen=True, kw_only=True):
+    """A trigger order was set off, and is a market order from then on.
+
+    Attributes:
+        fee: that its owner paid for it (1e6).
+    """
+
+    order_id: int
+    fee: int
+    ts: int
+
+
 class OrderEnd(msgspec.Struct, frozen=True, kw_only=True):
-    """An order was taken off: cancelled or expired, `explanation` by the program's name for it."""
+    """An order was taken off: cancelled or expired, `explanation` by the program's name for it.
+
+    Attributes:
+        fee: that its owner paid for it (1e6): a keeper that takes an order off has its flat fee.
+    """
 
     order_id: int
     cumulative_base: int
     explanation: str
+    fee: int
     ts: int
 
 
@@ -85,6 +103,7 @@ class OrderTrail(msgspec.Struct, frozen=True, kw_only=True):
     slot: int
     finalized: bool
     placed: tuple[OrderPlaced, ...] = ()
+    triggered: tuple[OrderTriggered, ...] = ()
     fills: tuple[OrderFill, ...] = ()
     ends: tuple[OrderEnd, ...] = ()
 
@@ -129,6 +148,11 @@ def _number(value: Value) -> int:
     return value
 
 
+def _amount(value: Value) -> int:
+    """Return an amount that the record may leave out where it is none."""
+    return 0 if value is None else _number(value)
+
+
 def _placed(event: dict[str, Value], user: Pubkey) -> OrderPlaced | None:
     order = event["order"]
     if event["user"] != user or not isinstance(order, dict) or order["market_type"] != "Perp":
@@ -150,15 +174,22 @@ def role_of(event: dict[str, Value], user: Pubkey) -> str | None:
 
 
 def _fill(event: dict[str, Value], role: str) -> OrderFill:
-    fee = event[f"{role}_fee"]
     return OrderFill(
         order_id=_number(event[f"{role}_order_id"]),
         record_id=_number(event["fill_record_id"]),
         base=_number(event["base_asset_amount_filled"]),
         quote=_number(event["quote_asset_amount_filled"]),
-        fee=0 if fee is None else _number(fee),
+        fee=_amount(event[f"{role}_fee"]),
         cumulative_base=_number(event[f"{role}_order_cumulative_base_asset_amount_filled"]),
         order_base=_number(event[f"{role}_order_base_asset_amount"]),
+        ts=_number(event["ts"]),
+    )
+
+
+def _triggered(event: dict[str, Value], role: str) -> OrderTriggered:
+    return OrderTriggered(
+        order_id=_number(event[f"{role}_order_id"]),
+        fee=_amount(event["filler_reward"]),
         ts=_number(event["ts"]),
     )
 
@@ -168,6 +199,7 @@ def _end(event: dict[str, Value], role: str) -> OrderEnd:
         order_id=_number(event[f"{role}_order_id"]),
         cumulative_base=_number(event[f"{role}_order_cumulative_base_asset_amount_filled"]),
         explanation=str(event["action_explanation"]),
+        fee=_amount(event["filler_reward"]),
         ts=_number(event["ts"]),
     )
 
@@ -191,6 +223,7 @@ def own_events(logs: Iterable[str], program_id: Pubkey, user: Pubkey) -> OrderTr
         BadAnswer: an order record of the program cannot be read.
     """
     placed: list[OrderPlaced] = []
+    triggered: list[OrderTriggered] = []
     fills: list[OrderFill] = []
     ends: list[OrderEnd] = []
     decoder = _decoder()
@@ -205,6 +238,8 @@ def own_events(logs: Iterable[str], program_id: Pubkey, user: Pubkey) -> OrderTr
             role = role_of(event, user)
             if role is not None and event["action"] == "Fill":
                 fills.append(_fill(event, role))
+            elif role is not None and event["action"] == "Trigger":
+                triggered.append(_triggered(event, role))
             elif role is not None and event["action"] in _ACTION_ENDS:
                 ends.append(_end(event, role))
     return OrderTrail(
@@ -212,6 +247,7 @@ def own_events(logs: Iterable[str], program_id: Pubkey, user: Pubkey) -> OrderTr
         slot=0,
         finalized=False,
         placed=tuple(placed),
+        triggered=tuple(triggered),
         fills=tuple(fills),
         ends=tuple(ends),
     )

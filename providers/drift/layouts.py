@@ -14,7 +14,7 @@ import msgspec
 from solders.pubkey import Pubkey
 
 from providers.base.errors import BadAnswer
-from providers.drift.constants import PERCENTAGE_PRECISION, OrderStatus, UserStatus
+from providers.drift.constants import PERCENTAGE_PRECISION, OrderStatus, OrderType, TriggerCondition, UserStatus
 from providers.solana.idl import Idl
 from providers.solana.layout import AccountLayout, Field, LayoutError, Reader
 
@@ -217,12 +217,23 @@ class Order(msgspec.Struct, frozen=True):
     reduce_only: bool
     order_type: int
     post_only: bool
+    trigger_condition: int
     auction_duration: int
 
     @property
     def is_open(self) -> bool:
         """Whether the order rests."""
         return self.status == OrderStatus.OPEN
+
+    @property
+    def has_trigger(self) -> bool:
+        """Whether the order waits for a trigger, or did."""
+        return self.order_type in {OrderType.TRIGGER_MARKET, OrderType.TRIGGER_LIMIT}
+
+    @property
+    def has_gone_off(self) -> bool:
+        """Whether it had a trigger, and has been set off: `slot` is then that of the trigger."""
+        return self.has_trigger and self.trigger_condition >= TriggerCondition.TRIGGERED_ABOVE
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):

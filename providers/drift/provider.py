@@ -68,9 +68,11 @@ from providers.drift.margin import liquidation_price
 from providers.drift.reading import AccountView, Overview, Snapshot, VenueReader
 from providers.drift.reserved import Reservations
 from providers.drift.settle import Settler, unfilled_in
+from providers.drift.triggers import plan_trigger
 from providers.solana.any_node import by_any_node
 from providers.solana.cluster import SolanaCluster
 from providers.solana.halt import lifecycle_of
+from providers.solana.sender import Inspect
 
 __all__ = ["DriftProvider", "build"]
 
@@ -118,7 +120,7 @@ class DriftProvider:
     @property
     def capabilities(self) -> Capabilities:
         """What kind of venue this is."""
-        return Capabilities(order_lock=True, netting=True, cross_margin=True, rests=True)
+        return Capabilities(order_lock=True, netting=True, cross_margin=True, rests=True, native_triggers=True)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -258,6 +260,24 @@ class DriftProvider:
         refusal = quoting.close_refusal(snapshot, terms.side, base)
         return await self._prepare(terms, snapshot, user, direction, base, makers_or=refusal)
 
+    async def prepare_trigger(self, terms: OrderTerms) -> Submission:
+        """Build, simulate unsigned, and sign a reduce-only order that rests until `terms.trigger` (`plan_trigger`).
+
+        `terms.worst_price` and `terms.expires_at` do not bound it: the venue has neither for such an order. Any node
+        does, as for a close.
+        """
+        everywhere = self._everywhere
+        if everywhere is None:
+            return await self._trigger(terms)
+        return await by_any_node(lambda: self._trigger(terms), lambda: everywhere.prepare_trigger(terms))
+
+    async def _trigger(self, terms: OrderTerms) -> Submission:
+        snapshot = await self._reader.snapshot(terms.market)
+        user = self._trading_user(snapshot)
+        taken = [each.user_order_id for each in self._reserved.current()]
+        order = plan_trigger(snapshot, terms, user=user, user_key=self._user_key, taken_ids=taken)
+        return await self._placing(terms, order, user)
+
     async def submit(self, submission: Submission) -> Ack:
         """Give the journaled bytes to every node; errors are data, and prove nothing."""
         return await self._cluster.sender.submit(submission)
@@ -391,13 +411,26 @@ class DriftProvider:
             auction_slots=self._config.auction_slots,
             taken_ids=[each.user_order_id for each in self._reserved.current()],
         )
+        parties = party_accounts(self._config.program_id, makers, snapshot.stats)
+        inspect = partial(self._refuse_unfilled, order, snapshot) if order.mode == "take" else None
+        return await self._placing(terms, order, user, parties=parties, inspect=inspect)
+
+    async def _placing(
+        self,
+        terms: OrderTerms,
+        order: DriftOrder,
+        user: User,
+        *,
+        parties: tuple[AccountMeta, ...] = (),
+        inspect: Inspect | None = None,
+    ) -> Submission:
+        """Build, simulate and sign what places an order."""
         self._reserved.add(order)
         # Orders in flight may give the account a position in their market before this one executes: its accounts must
         # be there then, or the program cannot check the margin.
         perps = {order.market_index, *(each.market_index for each in self._reserved.current())}
         perps.update(each.market_index for each in user.perp_positions)
         accounts = await self._accounts(user, perps, writable=(order.market_index,))
-        parties = party_accounts(self._config.program_id, makers, snapshot.stats)
         instruction = order_instruction(order, msgspec.structs.replace(accounts, parties=parties))
         try:
             submission = await self._cluster.sender.prepare(
@@ -406,12 +439,12 @@ class DriftProvider:
                 instructions=[instruction],
                 lock=terms.lock,
                 number=terms.number,
-                size=Decimal(base) / BASE_PRECISION,
+                size=Decimal(order.size) / BASE_PRECISION,
                 may_fill_until=may_fill_until(order),
                 venue=msgspec.json.encode(order),
                 classify=self._classify,
                 lookup_tables=self._config.lookup_tables,
-                inspect=partial(self._refuse_unfilled, order, snapshot) if order.mode == "take" else None,
+                inspect=inspect,
             )
         except ProviderError as error:
             self._halt.note(error)

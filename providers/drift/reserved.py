@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from providers.base.clock import Clock
 from providers.drift.build import DriftOrder
 
 __all__ = ["Reservations", "Reserved"]
+
+# A blockhash is good for 150 blocks: a minute at 0.4 s, two where blocks are slow.
+_TRANSACTION_S: Final = 120.0
 
 
 class Reserved(msgspec.Struct, frozen=True):
@@ -32,8 +37,8 @@ class Reservations:
         self._orders: list[Reserved] = []
 
     def add(self, order: DriftOrder) -> None:
-        """Remember an order until it has expired."""
-        left = max(order.max_ts - self._clock.now().timestamp(), 0.0)
+        """Remember an order until it has expired, or (without an expiry) its transaction has."""
+        left = max(order.max_ts - self._clock.now().timestamp(), 0.0) if order.max_ts else _TRANSACTION_S
         until = self._clock.monotonic() + left + self._margin_s
         self._orders.append(Reserved(order.user_order_id, order.market_index, until))
 

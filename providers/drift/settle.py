@@ -6,6 +6,9 @@ transaction that ended it (the fill that completed it, a cancel, an expiry), or,
 finalized chain's clock, by the order itself still lying there with what was filled of it. Either way the fills that
 were found must add up to what the venue says was filled in all: an empty slot alone proves nothing, and a history with
 a hole stays unknown.
+
+An order that waits for its trigger has no expiry. Setting it off costs its owner a flat fee that no fill names: the
+first fill carries it, or the evidence of an end without one.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from providers.base.errors import (
     ConnectionFailed,
     InsufficientCollateral,
     InvalidSize,
+    NothingLeft,
     Phase,
     ProviderError,
     WorstPriceNotMet,
@@ -33,7 +37,7 @@ from providers.base.errors import (
 from providers.base.types import Evidence, Fill, Outcome, OutcomeState, Submission
 from providers.drift.build import DriftOrder, decode_order
 from providers.drift.config import DriftConfig
-from providers.drift.constants import BASE_PRECISION
+from providers.drift.constants import BASE_PRECISION, QUOTE_PRECISION
 from providers.drift.errors import classify
 from providers.drift.events import OrderEnd, OrderPlaced, OrderTrail, own_events, to_fill, trail_of
 from providers.drift.reading import VenueReader
@@ -61,13 +65,18 @@ _ENDS: Final[dict[str, type[ProviderError]]] = {
     "OrderExpired": AuctionExpired,
     "MarketExpired": AuctionExpired,
 }
+# Nothing is left of what it was to close; for the rest as above.
+_TRIGGER_ENDS: Final[dict[str, type[ProviderError]]] = {**_ENDS, "ReduceOnlyOrderIncreasedPosition": NothingLeft}
 
 
 class _Found(msgspec.Struct, frozen=True, kw_only=True):
     """What the records found so far say of one order.
 
     Attributes:
+        fills: oldest first; the first carries what setting the order off cost.
         base: sum of its fills (1e9).
+        triggered: a record shows it set off.
+        fee: what no fill carries (1e6): for taking it off, and without a fill for setting it off.
         end: how it was taken off; null while it was not, or when a fill completed it.
         complete: a fill says that nothing is left of it.
         last: of the records, the one that decides.
@@ -75,11 +84,18 @@ class _Found(msgspec.Struct, frozen=True, kw_only=True):
 
     fills: tuple[Fill, ...]
     base: int
+    triggered: bool
+    fee: int
     end: OrderEnd | None
     complete: bool
     cumulative: int
     last: OrderTrail
     finalized: bool
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its end is shown, with every fill there was."""
+        return (self.complete or self.end is not None) and self.base == self.cumulative
 
 
 class Settler:
@@ -98,6 +114,8 @@ class Settler:
         self._commitment: Commitment = cluster.settings.proof_commitment
         # Finalized transactions never change: what they say is kept.
         self._trails: OrderedDict[tuple[str, str], OrderTrail] = OrderedDict()
+        # The slot at which an order was last seen as it was placed: nothing had happened to it before.
+        self._untouched: OrderedDict[tuple[str, int], int] = OrderedDict()
 
     async def settle(self, submission: Submission) -> Outcome:
         """Return what can be proven now of an order, from its submission alone."""
@@ -163,8 +181,10 @@ class Settler:
         base_here = sum(fill.base for fill in trail.fills if fill.order_id == placed.order_id)
         if open_order is not None and open_order.base_asset_amount_filled == base_here:
             found = _found([trail], placed.order_id)
+            if base_here == 0 and not open_order.has_gone_off:
+                self._note_untouched(order, placed, slot)
         else:
-            trails = await self._history(order, record)
+            trails = await self._history(order, placed, record)
             if trails is None:
                 return unknown("its history cannot be read whole", slot, landed=True, resting=True)
             found = _found([trail, *trails], placed.order_id)
@@ -172,17 +192,20 @@ class Settler:
             if found.complete or found.end is not None:
                 return self._ended(order, found, "order_ended")
             return unknown("it is gone, and no transaction shows how", slot, landed=True, fills=found.fills)
-        if now > order.max_ts + self._config.expiry_margin_s:
+        if order.max_ts and now > order.max_ts + self._config.expiry_margin_s:
             expired = await self._expired_in_place(order, placed, record)
             if expired is not None:
                 return expired
+        kind = "order_resting"
+        if open_order.has_trigger:
+            kind = "trigger_fired" if open_order.has_gone_off else "trigger_resting"
         return Outcome(
             state=OutcomeState.UNKNOWN,
             landed=True,
             executed=True,
             fills=found.fills,
             resting=True,
-            evidence=(Evidence(kind="order_resting", detail=f"order {placed.order_id}", slot=slot),),
+            evidence=(Evidence(kind=kind, detail=f"order {placed.order_id}", slot=slot),),
             slot=slot,
         )
 
@@ -197,7 +220,7 @@ class Settler:
         open_order = None if user is None else user.order(placed.order_id)
         if open_order is None or now <= order.max_ts + self._config.expiry_margin_s:
             return None
-        trails = await self._history(order, record)
+        trails = await self._history(order, placed, record)
         if trails is None:
             return None
         found = _found([self._trail(record, order), *trails], placed.order_id)
@@ -231,9 +254,9 @@ class Settler:
                 landed=True,
                 fills=found.fills,
             )
-        evidence = _evidence(kind, found.last, "" if found.end is None else found.end.explanation)
+        explanation = "" if found.end is None else found.end.explanation
+        evidence = _evidence(kind, found.last, explanation, fee=found.fee)
         if not found.fills:
-            explanation = "" if found.end is None else found.end.explanation
             return dead(
                 at_phase(_error_of_end(order, explanation), Phase.ANSWERED),
                 evidence,
@@ -253,37 +276,46 @@ class Settler:
 
     # --- the account's history ----------------------------------------------------------------------------------------
 
-    async def _history(self, order: DriftOrder, record: TransactionRecord) -> list[OrderTrail] | None:
-        """Return what every transaction after `record` says of the account's orders, oldest first.
+    async def _history(
+        self, order: DriftOrder, placed: OrderPlaced, record: TransactionRecord
+    ) -> list[OrderTrail] | None:
+        """Return what transactions after `record` say of the account's orders, oldest first.
 
-        Null when the history is longer than is read, or names a transaction that cannot be had.
+        They are read from the newest back, to one before which nothing is left to find: the order's own end shows by
+        its sums whether its fills are all there. Null when one is listed that cannot be had, or when the history is
+        longer than is read and shows no end.
         """
-        user = Pubkey.from_string(order.user)
-        infos: list[SignatureInfo] = []
+        oldest = max(record.slot, self._untouched.get((order.user, placed.order_id), 0))
+        trails: list[OrderTrail] = []
         before: str | None = None
         for _ in range(_MAX_PAGES):
             page = await self._cluster.all_nodes.signatures_for(
-                user,
+                Pubkey.from_string(order.user),
                 before=before,
                 until=record.signature,
                 limit=_PAGE,
                 commitment=self._commitment,
                 min_context_slot=record.slot,
             )
-            infos.extend(each for each in page if each.slot >= record.slot and not each.failed)
-            if len(page) < _PAGE or page[-1].slot < record.slot:
-                break
+            infos = [each for each in page if each.slot >= oldest and not each.failed]
+            for start in range(0, len(infos), _AT_ONCE):
+                read = await asyncio.gather(*(self._trail_at(each, order) for each in infos[start : start + _AT_ONCE]))
+                some = [each for each in read if each is not None]
+                if len(some) < len(read):
+                    return None
+                trails.extend(some)
+                found = _found(trails[::-1], placed.order_id)
+                if found.is_whole and (found.triggered or order.mode != "trigger"):
+                    return trails[::-1]
+            if len(page) < _PAGE or page[-1].slot < oldest:
+                return trails[::-1]
             before = page[-1].signature
-        else:
-            return None
-        trails: list[OrderTrail] = []
-        for start in range(0, len(infos), _AT_ONCE):
-            some = infos[start : start + _AT_ONCE]
-            read = await asyncio.gather(*(self._trail_at(each, order) for each in some))
-            if any(each is None for each in read):
-                return None
-            trails.extend(each for each in read if each is not None)
-        return trails[::-1]
+        return trails[::-1] if trails and _found(trails[::-1], placed.order_id).is_whole else None
+
+    def _note_untouched(self, order: DriftOrder, placed: OrderPlaced, slot: int) -> None:
+        self._untouched[order.user, placed.order_id] = slot
+        if len(self._untouched) > _REMEMBERED_TRAILS:
+            self._untouched.popitem(last=False)
 
     async def _trail_at(self, info: SignatureInfo, order: DriftOrder) -> OrderTrail | None:
         known = self._trails.get((order.user, info.signature))
@@ -342,11 +374,14 @@ def _placed_by(order: DriftOrder, trail: OrderTrail) -> OrderPlaced | None:
 def _found(trails: Sequence[OrderTrail], order_id: int) -> _Found:
     """Gather what the records, oldest first, say of one order; each fill counts once."""
     fills: dict[str, Fill] = {}
-    base = cumulative = 0
-    complete = False
+    base = cumulative = trigger_fee = 0
+    complete = triggered = False
     end: OrderEnd | None = None
     last = trails[0]
     for trail in trails:
+        for set_off in trail.triggered:
+            if set_off.order_id == order_id:
+                triggered, trigger_fee = True, set_off.fee
         for event in trail.fills:
             if event.order_id != order_id:
                 continue
@@ -361,9 +396,15 @@ def _found(trails: Sequence[OrderTrail], order_id: int) -> _Found:
             if ended.order_id == order_id:
                 end, last = ended, trail
                 cumulative = max(cumulative, ended.cumulative_base)
+    booked = list(fills.values())
+    if booked:
+        with_trigger = booked[0].fee_usd + Decimal(trigger_fee) / QUOTE_PRECISION
+        booked[0] = msgspec.structs.replace(booked[0], fee_usd=with_trigger)
     return _Found(
-        fills=tuple(fills.values()),
+        fills=tuple(booked),
         base=base,
+        triggered=triggered,
+        fee=(0 if end is None else end.fee) + (0 if booked else trigger_fee),
         end=end,
         complete=complete,
         cumulative=cumulative,
@@ -373,18 +414,22 @@ def _found(trails: Sequence[OrderTrail], order_id: int) -> _Found:
 
 
 def _error_of_end(order: DriftOrder, explanation: str) -> ProviderError:
+    size = Decimal(order.size) / BASE_PRECISION
+    if order.mode == "trigger":
+        ended = _TRIGGER_ENDS.get(explanation, AuctionExpired)
+        return ended(f"the trigger of {size} {order.market} was taken off unfilled", raw_name=explanation or None)
     leaf = _ENDS.get(explanation)
     if leaf is None:
         leaf = WorstPriceNotMet if order.mode == "take" else AuctionExpired
-    size = Decimal(order.size) / BASE_PRECISION
     return leaf(f"{size} {order.market} found no fill at its bound or better", raw_name=explanation or None)
 
 
-def _evidence(kind: str, trail: OrderTrail, detail: str = "") -> Evidence:
+def _evidence(kind: str, trail: OrderTrail, detail: str = "", *, fee: int = 0) -> Evidence:
     return Evidence(
         kind=kind,
         detail=detail,
         signature=trail.signature,
         slot=trail.slot,
         commitment="finalized" if trail.finalized else "confirmed",
+        fee_usd=Decimal(fee) / QUOTE_PRECISION if fee else None,
     )

@@ -7,7 +7,7 @@ import struct
 import subprocess
 import sys
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -18,6 +18,7 @@ from providers import registry
 from providers.base.errors import BadAnswer, NoFreeSlot, WorstPriceNotMet
 from providers.drift.build import (
     DriftOrder,
+    Mode,
     OrderAccounts,
     cancel_instruction,
     free_user_order_id,
@@ -34,13 +35,15 @@ from providers.solana.records import ProgramFailure, TransactionRecord
 from tests.drift.drift_samples import SOL_MARKET, account_bytes, full_idl
 
 USER = Pubkey.from_string("J83w4HKfqxwcq3BEMMkPFSppX3gqekLyLJBexebFVkix")
+MODES: Final[tuple[Mode, Mode, Mode]] = ("take", "auction", "trigger")
 ACCOUNTS = OrderAccounts(program_id=PROGRAM_ID, user=USER, owner=USER, authority=USER, markets=())
 
 
 @st.composite
 def orders(draw: st.DrawFn) -> DriftOrder:
-    """Draw an order of either shape."""
-    take = draw(st.booleans())
+    """Draw an order of any shape."""
+    mode = draw(st.sampled_from(MODES))
+    auction, waits = mode == "auction", mode == "trigger"
     return DriftOrder(
         market="SOL-PERP",
         market_index=draw(st.integers(0, 300)),
@@ -49,20 +52,22 @@ def orders(draw: st.DrawFn) -> DriftOrder:
         next_order_id=1,
         direction=draw(st.sampled_from([0, 1])),
         size=draw(st.integers(1, 2**63)),
-        price=draw(st.integers(1, 2**62)),
+        price=0 if waits else draw(st.integers(1, 2**62)),
         reduce_only=draw(st.booleans()),
-        mode="take" if take else "auction",
-        max_ts=draw(st.integers(0, 2**40)),
-        auction_start_price=0 if take else draw(st.integers(1, 2**62)),
-        auction_slots=0 if take else draw(st.integers(1, 255)),
+        mode=mode,
+        max_ts=0 if waits else draw(st.integers(0, 2**40)),
+        auction_start_price=draw(st.integers(1, 2**62)) if auction else 0,
+        auction_slots=draw(st.integers(1, 255)) if auction else 0,
+        trigger_price=draw(st.integers(1, 2**62)) if waits else 0,
+        trigger_above=waits and draw(st.booleans()),
     )
 
 
 def described(order: DriftOrder) -> dict[str, Any]:
     """Return the order's parameters as the venue's description names them."""
-    take = order.mode == "take"
+    take, auction, waits = (order.mode == mode for mode in MODES)
     return {
-        "order_type": "Limit" if take else "Market",
+        "order_type": {"take": "Limit", "auction": "Market", "trigger": "TriggerMarket"}[order.mode],
         "market_type": "Perp",
         "direction": "Short" if order.direction else "Long",
         "user_order_id": order.user_order_id,
@@ -72,13 +77,13 @@ def described(order: DriftOrder) -> dict[str, Any]:
         "reduce_only": order.reduce_only,
         "post_only": "None",
         "bit_flags": 1 if take else 0,
-        "max_ts": order.max_ts,
-        "trigger_price": None,
-        "trigger_condition": "Above",
+        "max_ts": None if waits else order.max_ts,
+        "trigger_price": order.trigger_price if waits else None,
+        "trigger_condition": "Below" if waits and not order.trigger_above else "Above",
         "oracle_price_offset": None,
-        "auction_duration": None if take else order.auction_slots,
-        "auction_start_price": None if take else order.auction_start_price,
-        "auction_end_price": None if take else order.price,
+        "auction_duration": order.auction_slots if auction else None,
+        "auction_start_price": order.auction_start_price if auction else None,
+        "auction_end_price": order.price if auction else None,
     }
 
 
