@@ -1,0 +1,1 @@
+"""Tests of the model of Jupiter Perps and of its keeper."""
