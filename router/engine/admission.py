@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import Final
 
 from providers.base.types import Market
 from router.engine.catalog import Catalog
@@ -30,6 +31,7 @@ from router.ledger.records import PositionRecord, PositionStatus, Reservation
 __all__ = ["Admission", "lots_to_close", "reservations_for"]
 
 LOTS_PER_PAGE = 100
+_CENT: Final = Decimal("0.01")
 
 
 class Admission:
@@ -105,11 +107,17 @@ class Admission:
             )
 
     def _check_minimum(self, request: QuoteRequest, markets: Iterable[Market]) -> None:
+        """Refuse what is below the smallest order of every provider.
+
+        Minimums are listed rounded up, never down: the size to the market's step, and what that costs at the venue's
+        oracle price to the cent.
+        """
         minimums: list[dict[str, str | None]] = []
         for market in markets:
-            minimum_usd = None if market.oracle_price is None else market.min_size * market.oracle_price
+            smallest = _in_steps(market)
+            minimum_usd = None if market.oracle_price is None else smallest * market.oracle_price
             if request.size is not None:
-                enough = request.size >= market.min_size
+                enough = request.size >= smallest
             else:
                 # The price moves between this look and the order: half the minimum is certainly too little.
                 enough = minimum_usd is None or (request.size_usd or Decimal(0)) * 2 >= minimum_usd
@@ -118,11 +126,22 @@ class Admission:
             minimums.append(
                 {
                     "provider": market.provider,
-                    "min_size": f"{market.min_size:f}",
-                    "min_size_usd": None if minimum_usd is None else f"{minimum_usd:f}",
+                    "min_size": f"{smallest:f}",
+                    "min_size_usd": None if minimum_usd is None else f"{_up_to_the_cent(minimum_usd):f}",
                 }
             )
         raise BelowEveryMinimum("the size is below the smallest order of every provider asked", minimums=minimums)
+
+
+def _in_steps(market: Market) -> Decimal:
+    """Return a market's smallest order, rounded up to its step."""
+    if not market.min_size % market.step_size:
+        return market.min_size
+    return (market.min_size / market.step_size).to_integral_value(ROUND_CEILING) * market.step_size
+
+
+def _up_to_the_cent(usd: Decimal) -> Decimal:
+    return usd.quantize(_CENT, ROUND_CEILING)
 
 
 def lots_to_close(ledger: Ledger, request: CloseRequest) -> tuple[PositionRecord, ...]:

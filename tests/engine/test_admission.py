@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import msgspec
 import pytest
 
-from providers.base.types import Side
+from providers.base.types import Market, Side
 from router.engine.requests import (
     BelowEveryMinimum,
     CloseRequest,
@@ -25,7 +26,7 @@ from router.engine.requests import (
 )
 from router.ledger.records import OrderStatus
 from tests.engine.harness import Desk, trade
-from tests.engine.scripted import Play
+from tests.engine.scripted import Play, ScriptedProvider
 
 GOOD: dict[str, object] = {
     "caller": "local",
@@ -89,7 +90,25 @@ def test_below_every_minimum_lists_each_of_them() -> None:
         minimums = caught.value.data["minimums"]
         assert isinstance(minimums, list)
         assert [row["provider"] for row in minimums] == ["alpha", "beta", "gamma"]
-        assert minimums[0]["min_size_usd"] == "15.0"
+        assert minimums[0]["min_size_usd"] == "15.00"
+
+    trade(story)
+
+
+def test_minimums_are_rounded_up() -> None:
+    """A smallest order between two steps is listed as the higher one, and its dollars as the next whole cent."""
+
+    class Odd(ScriptedProvider):
+        async def markets(self) -> tuple[Market, ...]:
+            change = {"step_size": Decimal("0.02"), "min_size": Decimal("0.05"), "oracle_price": Decimal("150.0001")}
+            return tuple(msgspec.structs.replace(market, **change) for market in await super().markets())
+
+    async def story(desk: Desk) -> None:
+        desk.providers["alpha"] = Odd("alpha", desk.chain)
+        asked = QuoteRequest(market="SOL-PERP", side=Side.LONG, size=Decimal("0.05"), provider="alpha")
+        with pytest.raises(BelowEveryMinimum) as caught:
+            await desk.engine.quote(asked)
+        assert caught.value.data["minimums"] == [{"provider": "alpha", "min_size": "0.06", "min_size_usd": "9.01"}]
 
     trade(story)
 
