@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import binascii
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Literal, NoReturn, TypeVar
 
@@ -14,6 +14,7 @@ from solders.pubkey import Pubkey
 
 from providers.base.clock import Clock
 from providers.base.errors import BadAnswer, NodeBehind, Phase
+from providers.solana.base58 import encode_base58
 from providers.solana.logs import trace
 from providers.solana.records import ProgramFailure, TransactionRecord, decode_transaction, parse_failure, programs_of
 from providers.solana.rpc import RpcClient
@@ -24,6 +25,7 @@ __all__ = [
     "Blockhash",
     "Commitment",
     "Node",
+    "ProgramAccountsAt",
     "SignatureInfo",
     "SignatureStatus",
     "Simulation",
@@ -53,6 +55,13 @@ class AccountsAt(msgspec.Struct, frozen=True, kw_only=True):
 
     slot: int
     accounts: tuple[AccountData | None, ...]
+
+
+class ProgramAccountsAt(msgspec.Struct, frozen=True, kw_only=True):
+    """Accounts of a program by address, all read at `slot`."""
+
+    slot: int
+    accounts: Mapping[Pubkey, AccountData]
 
 
 class Blockhash(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +117,16 @@ class _Accounts(msgspec.Struct, frozen=True):
     value: tuple[_Account | None, ...]
 
 
+class _Keyed(msgspec.Struct, frozen=True):
+    pubkey: str
+    account: _Account
+
+
+class _ProgramAccounts(msgspec.Struct, frozen=True):
+    context: _Context
+    value: tuple[_Keyed, ...]
+
+
 class _BlockhashValue(msgspec.Struct, frozen=True, rename="camel"):
     blockhash: str
     last_valid_block_height: _COUNT
@@ -154,6 +173,7 @@ _INTEGER: msgspec.json.Decoder[int] = msgspec.json.Decoder(_COUNT)
 _TEXT = msgspec.json.Decoder(str)
 _ACCOUNTS = msgspec.json.Decoder(_Accounts)
 _BLOCKHASH = msgspec.json.Decoder(_LatestBlockhash)
+_PROGRAM_ACCOUNTS = msgspec.json.Decoder(_ProgramAccounts)
 _FEES = msgspec.json.Decoder(tuple[_Fee, ...])
 _SIMULATION = msgspec.json.Decoder(_SimulationAnswer)
 _SIGNATURES = msgspec.json.Decoder(tuple[_Signature, ...])
@@ -263,6 +283,41 @@ class Node:
         except (binascii.Error, ValueError) as error:
             self._bad("an account that cannot be read", error)
         return AccountsAt(slot=answer.context.slot, accounts=accounts)
+
+    async def program_accounts(
+        self,
+        program_id: Pubkey,
+        holding: Sequence[tuple[int, bytes]],
+        *,
+        commitment: Commitment = "confirmed",
+        min_context_slot: int = 0,
+    ) -> ProgramAccountsAt:
+        """Read the accounts of a program that hold certain bytes; `NodeBehind` below `min_context_slot`.
+
+        Args:
+            program_id: their owner.
+            holding: places, from the first byte of the account, and what stands there.
+            commitment: to read at.
+            min_context_slot: at or after which to read.
+        """
+        filters = [{"memcmp": {"offset": at, "bytes": encode_base58(content)}} for at, content in holding]
+        config: dict[str, object] = {
+            "commitment": commitment,
+            "encoding": "base64",
+            "filters": filters,
+            "withContext": True,
+        }
+        if min_context_slot:
+            config["minContextSlot"] = min_context_slot
+        answer = await self._typed(_PROGRAM_ACCOUNTS, "getProgramAccounts", [str(program_id), config])
+        self._see_context(answer.context.slot, min_context_slot)
+        try:
+            found = {_pubkey(each.pubkey): _account(each.account) for each in answer.value}
+        except (binascii.Error, ValueError) as error:
+            self._bad("an account that cannot be read", error)
+        return ProgramAccountsAt(
+            slot=answer.context.slot, accounts={key: account for key, account in found.items() if account is not None}
+        )
 
     async def recent_fees(self, keys: Sequence[Pubkey]) -> tuple[int, ...]:
         """Return the priority fees of recent blocks that wrote these accounts, micro-lamports per compute unit."""

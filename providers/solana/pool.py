@@ -20,6 +20,7 @@ from providers.solana.node import (
     Blockhash,
     Commitment,
     Node,
+    ProgramAccountsAt,
     SignatureInfo,
     SignatureStatus,
     Simulation,
@@ -160,6 +161,21 @@ class NodePool:
         """Read up to 100 accounts in one call, all at one slot at or after `min_context_slot`."""
         return await self.ask(
             lambda node: node.accounts(keys, commitment=commitment, min_context_slot=min_context_slot)
+        )
+
+    async def program_accounts(
+        self,
+        program_id: Pubkey,
+        holding: Sequence[tuple[int, bytes]],
+        *,
+        commitment: Commitment = "confirmed",
+        min_context_slot: int = 0,
+    ) -> ProgramAccountsAt:
+        """Read the accounts of a program that hold certain bytes at certain places, all at one slot."""
+        return await self.ask(
+            lambda node: node.program_accounts(
+                program_id, holding, commitment=commitment, min_context_slot=min_context_slot
+            )
         )
 
     async def latest_blockhash(self) -> Blockhash:
