@@ -1,4 +1,4 @@
-"""One cluster with both venues' worlds in it, ready to trade: what a first run and `perp-router localnet` start."""
+"""One cluster with every venue's world in it, ready to trade: what a first run and `perp-router localnet` start."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from router.localnet.cluster import Cluster, ClusterConfig
 from router.localnet.controls import Controls, run_world
 from router.localnet.drift.model import DriftModel
 from router.localnet.faults import WireFaults
+from router.localnet.jupiter.controls import JupiterControls, open_jupiter
+from router.localnet.jupiter.model import JupiterModel
+from router.localnet.jupiter.world import jupiter_keepers
 from router.localnet.mango.controls import MangoControls, open_mango
 from router.localnet.mango.model import MangoModel
 from router.localnet.server import LocalnetServer, serve
 from router.localnet.transport import InProcessTransport
 from router.localnet.world import World, WorldKeys, build_world, world_of
 
-__all__ = ["HostConfig", "LocalnetHost", "open_venues"]
+__all__ = ["HostConfig", "LocalnetHost", "Venues", "open_venues"]
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +46,17 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True):
     reset: bool = False
 
 
-def open_venues(cluster: Cluster, *, drift_so: Path | None = None) -> tuple[World, Controls, MangoControls]:
-    """Put both venues on a cluster, at work; what is not there yet is built, what is there stays as it was left.
+class Venues(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands on a cluster: the world's addresses, and the controls of Drift, Mango and Jupiter."""
+
+    world: World
+    controls: Controls
+    mango: MangoControls
+    jupiter: JupiterControls
+
+
+def open_venues(cluster: Cluster, *, drift_so: Path | None = None) -> Venues:
+    """Put every venue on a cluster, at work; what is not there yet is built, what is there stays as it was left.
 
     Args:
         cluster: new, or resumed from disk, also from a time before one of the venues.
@@ -57,12 +69,14 @@ def open_venues(cluster: Cluster, *, drift_so: Path | None = None) -> tuple[Worl
     else:
         cluster.add_program(world.program_id, drift_so)
     cluster.register(MangoModel())
+    cluster.register(JupiterModel(jupiter_keepers(keys)))
     if cluster.account(world.state) is None:
         world = build_world(cluster, keys=keys)
     controls = run_world(cluster, world)
     _, mango = open_mango(cluster, keys)
-    controls.price_followers.append(mango.follow_price)
-    return world, controls, mango
+    _, jupiter = open_jupiter(cluster, keys)
+    controls.price_followers += [mango.follow_price, jupiter.follow_price]
+    return Venues(world=world, controls=controls, mango=mango, jupiter=jupiter)
 
 
 class LocalnetHost:
@@ -72,17 +86,16 @@ class LocalnetHost:
         self,
         *,
         cluster: Cluster,
-        world: World,
-        controls: Controls,
-        mango: MangoControls,
+        venues: Venues,
         faults: WireFaults,
         server: LocalnetServer,
         clock: Clock,
     ) -> None:
         self.cluster = cluster
-        self.world = world
-        self.controls = controls
-        self.mango = mango
+        self.world = venues.world
+        self.controls = venues.controls
+        self.mango = venues.mango
+        self.jupiter = venues.jupiter
         self.faults = faults
         self._server = server
         self._clock = clock
@@ -93,7 +106,7 @@ class LocalnetHost:
         cluster = Cluster(
             clock, ClusterConfig(slot_time_ms=config.slot_time_ms, state_dir=config.state_dir, reset=config.reset)
         )
-        world, controls, mango = open_venues(cluster, drift_so=config.drift_so)
+        venues = open_venues(cluster, drift_so=config.drift_so)
         faults = WireFaults(clock)
         server = await serve(cluster, "127.0.0.1", config.port, faults=faults)
         await cluster.start()
@@ -101,9 +114,7 @@ class LocalnetHost:
             "localnet_ready",
             extra={"port": config.port, "slot": cluster.slot, "genesis_hash": str(cluster.genesis_hash)},
         )
-        return cls(
-            cluster=cluster, world=world, controls=controls, mango=mango, faults=faults, server=server, clock=clock
-        )
+        return cls(cluster=cluster, venues=venues, faults=faults, server=server, clock=clock)
 
     def transport(self) -> NodeTransport:
         """Return the way in for a router in the same process."""

@@ -165,7 +165,8 @@ def test_the_venue_is_described_by_the_wire() -> None:
 def test_one_price_control_moves_both_venues() -> None:
     """`localnet_setOraclePrice` is the market's price everywhere; Mango's own method is for Mango alone."""
     cluster = bench()
-    world, _, mango = open_venues(cluster)
+    venues = open_venues(cluster)
+    world, mango = venues.world, venues.mango
     oracles = (world.market(SOL).oracle, mango.world.market(SOL).oracle)
 
     def prices() -> list[Decimal]:
@@ -203,7 +204,7 @@ def test_a_state_from_before_the_venue_is_given_it(tmp_path: Path) -> None:
     resumed.abandon()
 
     again = bench(tmp_path)
-    _, _, mango = open_venues(again)
+    mango = open_venues(again).mango
     place = mango.world.market(SOL)
     position = read_account(again, mango.world.trader_account.account).perp(place.terms.index)
     assert position is not None

@@ -13,6 +13,7 @@ from solders.pubkey import Pubkey
 from router.localnet.controls import ControlCluster
 from router.localnet.jupiter.actors import JupiterKeeper, JupiterOracles, read_content
 from router.localnet.jupiter.calls import Slot, close, create_decrease, create_increase, execute, liquidate
+from router.localnet.jupiter.control_methods import register_jupiter_controls
 from router.localnet.jupiter.genesis import FEED_EXPONENT
 from router.localnet.jupiter.layouts import (
     AgPriceFeed,
@@ -28,6 +29,7 @@ from router.localnet.jupiter.model import halt_marker
 from router.localnet.jupiter.pricing import LONG, SHORT, USD, Price, profit
 from router.localnet.jupiter.venue import DECREASE, INCREASE
 from router.localnet.jupiter.world import (
+    JUPITER_MARKETS,
     SOL_MINT,
     JupiterCustody,
     JupiterWorld,
@@ -80,6 +82,13 @@ class JupiterControls:
             feed.timestamp = self.cluster.unix_timestamp
 
         self._edit(AgPriceFeed, self.world.custody(symbol).feed, edit)
+
+    def follow_price(self, market: str, price: Decimal, follows: bool) -> bool:  # noqa: ARG002, FBT001 - a `PriceFollower`
+        """Set the price where the market is listed here, and say whether it is; nothing trades that could follow."""
+        listed = market in JUPITER_MARKETS
+        if listed:
+            self.set_oracle_price(market, price)
+        return listed
 
     def freeze_oracle(self, symbol: str, *, frozen: bool = True) -> None:
         """Stop publishing a token's price: beyond 5 seconds whatever needs it is refused with 6003."""
@@ -285,10 +294,11 @@ class JupiterControls:
 
 
 def run_jupiter(cluster: ControlCluster, world: JupiterWorld) -> JupiterControls:
-    """Set the prices' publisher and the keeper to work on the cluster's slots."""
+    """Set the prices' publisher and the keeper to work on the cluster's slots; register the controls."""
     controls = JupiterControls(cluster, world)
     for actor in (controls.oracles, controls.keeper):
         cluster.on_slot(actor.on_slot)
+    register_jupiter_controls(controls)
     return controls
 
 
