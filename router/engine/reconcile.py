@@ -42,6 +42,18 @@ RUN_S: Final = 30.0
 """For one provider: a node that hangs must not keep the others from being read."""
 
 
+class _Read(msgspec.Struct, frozen=True, kw_only=True):
+    """How a reading of the history went.
+
+    Attributes:
+        whole: nothing was missing to its end.
+        through: its last transaction, where it was whole and every event found its place.
+    """
+
+    whole: bool
+    through: str | None
+
+
 class Reconciler:
     """Runs one comparison at a time and keeps the last report of each provider.
 
@@ -149,19 +161,18 @@ class Reconciler:
         since = self._ledger.first_fill_signature(name) if mark is None else mark.signature
         if since is not None:
             # Also where books and venue agree: what others did may cancel out, and a liquidation is told all the same.
-            whole = await self._read_on(provider, venue, since, holdings, busy_before)
+            read = await self._read_on(provider, venue, since, holdings, busy_before, moves=mark is not None)
             reports = self._compare(provider, holdings, busy_before)
-            if not whole:
+            if not read.whole:
                 why = "the history could not be read whole"
             if mark is not None:
                 reports = await self._take_as_foreign(provider, holdings, reports, busy_before)
-            else:
-                reports = await self._take_surplus(provider, holdings, reports, busy_before)
-            await self._pass_gap(venue, name, holdings, reports, whole=whole)
+            elif read.through is not None:
+                reports = await self._first_look(provider, holdings, reports, busy_before, read.through)
+            await self._pass_gap(venue, name, holdings, reports, whole=read.whole)
         else:
-            reports = await self._take_surplus(provider, holdings, reports, busy_before)
-            if not any(report.status is MarketStatus.BUSY for report in reports):
-                await self._move_mark(name, (await venue.history(None, holdings.slot)).newest, holdings.slot)
+            newest = (await venue.history(None, holdings.slot)).newest
+            reports = await self._first_look(provider, holdings, reports, busy_before, newest)
         await self._write_findings(name, holdings, reports, why)
         await self._check_orders(name, holdings, busy_before)
         status = ReportStatus.DIFFERS if any(r.status is MarketStatus.DIFFERS for r in reports) else ReportStatus.OK
@@ -170,20 +181,44 @@ class Reconciler:
         )
 
     async def _read_on(
-        self, provider: Provider, venue: Reconcilable, since: str, holdings: Holdings, busy_before: frozenset[str]
-    ) -> bool:
-        """Book what the history after `since` shows, part by part, and move the mark past each; tell if all was whole.
+        self,
+        provider: Provider,
+        venue: Reconcilable,
+        since: str,
+        holdings: Holdings,
+        busy_before: frozenset[str],
+        *,
+        moves: bool,
+    ) -> _Read:
+        """Book what the history after `since` shows, part by part; if `moves`, move the mark past each.
 
         The mark stops before the first part in which anything is left open or could not be read.
         """
         while True:
             history = await venue.history(since, holdings.slot)
             settled = await self._book_history(provider.name, history, holdings, busy_before)
-            if settled and (history.complete or history.more):
+            if moves and settled and (history.complete or history.more):
                 await self._move_mark(provider.name, history.newest, holdings.slot)
             if not settled or not history.more or history.newest is None:
-                return history.complete
+                return _Read(whole=history.complete, through=history.newest if settled and history.complete else None)
             since = history.newest
+
+    async def _first_look(
+        self,
+        provider: Provider,
+        holdings: Holdings,
+        reports: tuple[MarketReport, ...],
+        busy_before: frozenset[str],
+        newest: str | None,
+    ) -> tuple[MarketReport, ...]:
+        """Take as foreign what was there before us, and set the first mark once no market is busy.
+
+        Before that mark there is nobody to ask: what a busy market held from before us would stay unexplained.
+        """
+        reports = await self._take_surplus(provider, holdings, reports, busy_before)
+        if not any(report.status is MarketStatus.BUSY for report in reports):
+            await self._move_mark(provider.name, newest, holdings.slot)
+        return reports
 
     async def _pass_gap(
         self, venue: Reconcilable, name: str, holdings: Holdings, reports: tuple[MarketReport, ...], *, whole: bool

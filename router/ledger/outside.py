@@ -422,11 +422,12 @@ def booked_slots(connection: sqlite3.Connection, provider: str) -> dict[str, int
 
 
 def first_fill_signature(connection: sqlite3.Connection, provider: str) -> str | None:
-    """Return the transaction of the first fill that was ever booked on a provider; null when there is none."""
+    """Return the transaction of a provider's first fill, by its slot (it may be booked late); null without any."""
     row = connection.execute(
         """
         SELECT json_extract(CAST(fill AS TEXT), '$.signature') AS signature FROM fills
-        WHERE provider = ? AND taken_back_at IS NULL ORDER BY seq LIMIT 1
+        WHERE provider = ? AND taken_back_at IS NULL
+        ORDER BY CAST(json_extract(CAST(fill AS TEXT), '$.slot') AS INTEGER), seq LIMIT 1
         """,
         (provider,),
     ).fetchone()

@@ -362,7 +362,7 @@ class Ledger(Protocol):
         ...
 
     def first_fill_signature(self, provider: str) -> str | None:
-        """Return the transaction of the first fill that was ever booked on a provider; null when there is none."""
+        """Return the transaction of a provider's first fill, by its slot; null when there is none."""
         ...
 
     def busy_markets(self, provider: str) -> frozenset[str]:

@@ -374,7 +374,7 @@ class SqliteLedger:
             return outside.booked_slots(connection, provider)
 
     def first_fill_signature(self, provider: str) -> str | None:
-        """Return the transaction of the first fill that was ever booked on a provider; null when there is none."""
+        """Return the transaction of a provider's first fill, by its slot; null when there is none."""
         with self._snapshot() as connection:
             return outside.first_fill_signature(connection, provider)
 

@@ -12,7 +12,7 @@ from router.engine.reconcile import GAP_S
 from router.engine.requests import OpensHeld
 from router.ledger.records import Finding, FindingKind, FindingStatus, OrderStatus
 from tests.engine.harness import Desk, trade
-from tests.engine.scripted import PRICE, ScriptedProvider
+from tests.engine.scripted import PRICE, Play, ScriptedProvider
 
 
 class Told:
@@ -137,6 +137,50 @@ def test_what_no_history_explains_leaves_the_lots_alone(tmp_path: Path) -> None:
         assert kinds(desk) == [("size_differs", "resolved")]
 
     trade(story, path=tmp_path / "ledger.db")
+
+
+def test_a_market_that_is_busy_at_the_first_look_is_looked_at_again() -> None:
+    """What it held from before us is taken as foreign once the attempt is settled, and is no difference for ever."""
+
+    async def story(desk: Desk) -> None:
+        told = Told(desk.providers["alpha"])
+        told.hidden = Decimal(1)
+        await desk.open(size="2")
+        pending = await desk.place(size="2")
+        await desk.clock.sleep(1)
+        assert desk.ledger.busy_markets("alpha") == {"SOL-PERP"}
+        await desk.engine.reconcile()
+        assert desk.ledger.watermark("alpha") is None
+        await desk.end_of(pending)
+        await desk.engine.reconcile()
+        part = desk.ledger.foreign_part("alpha", HoldingKey(market="SOL-PERP"))
+        assert part is not None
+        assert part.signed_size == 1
+        assert kinds(desk) == [("foreign_position", "open")]
+        assert desk.ledger.watermark("alpha") is not None
+
+    trade(story, alpha=(Play(), Play(seen_after_s=20)))
+
+
+def test_a_history_with_a_gap_at_the_first_look_takes_nothing_as_foreign() -> None:
+    """What the gap hides may explain all of the difference; once it is shown it counts, and counts once."""
+
+    async def story(desk: Desk) -> None:
+        told = Told(desk.providers["alpha"])
+        await desk.open(size="2")
+        told.trade("1")
+        told.part, told.broken = 0, True
+        await desk.engine.reconcile()
+        assert desk.ledger.foreign_parts("alpha") == ()
+        assert kinds(desk) == [("size_differs", "open")]
+        told.part, told.broken = None, False
+        await desk.engine.reconcile()
+        part = desk.ledger.foreign_part("alpha", HoldingKey(market="SOL-PERP"))
+        assert part is not None
+        assert part.signed_size == 1
+        assert kinds(desk) == [("size_differs", "resolved"), ("foreign_position", "open")]
+
+    trade(story)
 
 
 def test_long_history_is_booked_in_parts_by_one_run() -> None:

@@ -381,6 +381,19 @@ def test_a_fill_that_landed_in_another_slot_replaces_the_first() -> None:
     with_ledger(test)
 
 
+def test_the_first_fill_is_the_earliest_on_the_chain() -> None:
+    """An attempt that was unclear for long is booked late: the history is read from its fill all the same."""
+
+    async def test(ledger: SqliteLedger) -> None:
+        await opened(ledger, "ord_1", a_fill("late", slot=9))
+        await opened(ledger, "ord_2", a_fill("early", slot=8))
+
+        assert ledger.first_fill_signature("drift") == "sig_early"
+        assert ledger.first_fill_signature("mango") is None
+
+    with_ledger(test)
+
+
 def test_a_record_that_says_something_else_of_one_slot_is_a_finding() -> None:
     """The first record stands."""
 

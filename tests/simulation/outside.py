@@ -135,8 +135,8 @@ class MangoVenue:
         return self.controls.foreign_trade(market, side, base)
 
     def liquidate(self, market: str) -> str:
-        """Say that nothing can be: the model of this venue has no liquidation."""
-        raise ValueError(f"{market} cannot be liquidated here")
+        """Leave too little collateral and liquidate: a part, or all."""
+        return self.controls.liquidate(market, margin_share=self._desk.random.choice([Decimal("0.5"), Decimal("0.8")]))
 
     def heal(self) -> None:
         """Give the account ten thousand dollars."""
