@@ -83,9 +83,9 @@ class Process:
 
 
 class Stage:
-    """A cluster and a router on it."""
+    """A cluster and a router on it; by default with one venue, so that its size tells what became of an order."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, chain: str = "drift") -> None:
         rpc_port, port = free_port(), free_port()
         self.rpc_url, self.url = f"http://127.0.0.1:{rpc_port}", f"http://127.0.0.1:{port}"
         key = folder / "trader.json"
@@ -109,8 +109,7 @@ class Stage:
             ROUTER_RPC_URLS=self.rpc_url,
             ROUTER_KEYPAIR=str(key),
             ROUTER_PORT=str(port),
-            # One venue, so that its size tells what became of an order.
-            ROUTER_CHAIN="drift",
+            ROUTER_CHAIN=chain,
             ROUTER_LEDGER_URL=f"sqlite:///{folder}/ledger.db",
             **slots,
         )
@@ -156,9 +155,9 @@ class Stage:
 
 
 @contextmanager
-def stage(folder: Path) -> Iterator[Stage]:
+def stage(folder: Path, *, chain: str = "drift") -> Iterator[Stage]:
     """Run a cluster and a router; kill both at the end."""
-    built = Stage(folder)
+    built = Stage(folder, chain=chain)
     try:
         built.cluster.start()
         built.router.start()
