@@ -113,6 +113,7 @@ class Bank:
         self.on_landed: list[Callable[[Landed], None]] = []
         self._retained = max(retained_slots, FINALIZED_DEPTH + 1)
         self._history_slots = max(history_slots, 2 * _HASHES_KEPT)
+        self._forgotten_before = 0
         self._journal = journal
         self._clock_slot = -1
         self._fork_floor = 0
@@ -142,7 +143,15 @@ class Bank:
     @property
     def first_available(self) -> int:
         """The oldest slot whose transactions are kept."""
-        return max(self.timeline.first_slot, self.slot - self._history_slots)
+        return max(self.timeline.first_slot, self.slot - self._history_slots, self._forgotten_before)
+
+    def forget_history(self, slots: int) -> None:
+        """Forget the transactions of all but the last `slots` slots, as a node does that keeps little.
+
+        The state stays, and so does what is on disk: a restart finds them again.
+        """
+        self._forgotten_before = max(self.slot - slots + 1, self._forgotten_before)
+        self.history.prune(self._forgotten_before)
 
     def view(self, depth: int, lag_slots: int = 0) -> int:
         """Return the slot that a node `lag_slots` behind shows at a commitment `depth` blocks back."""

@@ -52,6 +52,10 @@ class _Fork(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slots: int
 
 
+class _Forget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    slots: int
+
+
 def _parsed(body: bytes, kind: type[T]) -> T:
     return msgspec.json.decode(body, type=kind)
 
@@ -84,11 +88,19 @@ def register_chain_controls(cluster: Cluster) -> None:
     def fork(body: bytes) -> Json:
         return {"vanished": cluster.fork(_parsed(body, _Fork).slots)}
 
+    def forget_history(body: bytes) -> Json:
+        asked = _parsed(body, _Forget)
+        if asked.slots < 0:
+            raise ValueError("a number of slots is not negative")
+        cluster.forget_history(asked.slots)
+        return cluster.status()
+
     cluster.register_control("localnet_airdrop", airdrop)
     cluster.register_control("localnet_setAccount", set_account)
     cluster.register_control("localnet_setRent", set_rent)
     cluster.register_control("localnet_warp", warp)
     cluster.register_control("localnet_fork", fork)
+    cluster.register_control("localnet_forgetHistory", forget_history)
     cluster.register_control("localnet_status", lambda _: cluster.status())
 
 

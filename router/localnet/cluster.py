@@ -196,6 +196,10 @@ class Cluster:
             return Execution(signature=str(tx.signatures[0]), landed=False, slot=self.slot, err="SignatureFailure")
         return self.bank.land(tx, wire)
 
+    def forget_history(self, slots: int) -> None:
+        """Forget the transactions of all but the last `slots` slots (pruned history); a restart finds them again."""
+        self.bank.forget_history(slots)
+
     def schedule(self, wire: bytes, slots: int) -> None:
         """Execute a transaction when `slots` more slots have begun (a transaction that lands late)."""
         self._scheduled.append((self.slot + slots, wire))
