@@ -90,7 +90,7 @@ class MangoModel:
     """The Mango v4 program in Python (0.24), as its published source behaves.
 
     What it does not model is answered like an instruction that the program does not have: spot markets, conditional
-    swaps, flash loans, administration.
+    swaps, flash loans, liquidations of tokens and losses, administration.
 
     Args:
         program_id: where it stands.
