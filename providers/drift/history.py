@@ -6,6 +6,7 @@ owner's own by another program, a liquidator's, a keeper's fill of what rests.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -36,8 +37,8 @@ __all__ = ["AccountHistory"]
 
 _NAME: Final = "drift"
 _PAGE: Final = 1_000
-# How far back the transaction that placed a resting order is looked for.
-_MOST_PAGES: Final = 5
+# How far back the transaction that placed a resting order is looked for: a stop may rest for weeks.
+_MOST_LINES: Final = 50_000
 # A slot this far back is final: what was found of it is kept.
 _SETTLED_SLOTS: Final = 64
 
@@ -86,7 +87,7 @@ class AccountHistory:
         held = () if view.user is None else view.user.orders
         orders = [each for each in held if each.market_type == MarketType.PERP]
         placed = await self._placers(user, orders, view.slot)
-        return tuple([await _resting(self._reader, each, placed.get((each.order_id, each.slot))) for each in orders])
+        return tuple([await _resting(self._reader, each, placed.get(each.order_id)) for each in orders])
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -116,31 +117,49 @@ class AccountHistory:
         tier = (await self._reader.overview()).state.fee_tiers[0]
         return change.quote * tier.fee_numerator // tier.fee_denominator
 
-    async def _placers(self, user: Pubkey, orders: list[Order], slot: int) -> dict[tuple[int, int], str]:
-        """Return the transactions that placed these orders, by order id and slot, as far as history shows them."""
-        current = {(each.order_id, each.slot) for each in orders}
-        self._placed = {key: value for key, value in self._placed.items() if key in current}
+    async def _placers(self, user: Pubkey, orders: list[Order], slot: int) -> dict[int, str]:
+        """Return the transactions that placed these orders, by order id, as far as history shows them.
+
+        An order's slot is the one that it was placed in; only of a trigger order that has gone off it is not.
+        """
+        current = {(each.order_id, each.slot) for each in orders if not each.has_gone_off}
+        gone_off = {each.order_id for each in orders if each.has_gone_off}
+        self._placed = {key: value for key, value in self._placed.items() if key in current or key[0] in gone_off}
         found = dict(self._placed)
-        wanted = current - found.keys()
-        if not wanted:
-            return found
-        slots = {order_slot for _, order_slot in wanted}
-        for line in await self._lines_back_to(user, min(slots), slot):
-            if line.slot not in slots or line.failed:
-                continue
-            record = await self._nodes.transaction(line.signature, self._commitment)
+        slots = {order_slot for _, order_slot in current - found.keys()}
+        if slots:
+            lines = [each for each in await self._lines_back_to(user, min(slots), slot) if each.slot in slots]
+            placed = await self._placed_in(user, lines, frozenset())
+            found |= {key: value for key, value in placed.items() if key in current}
+        unseen = gone_off - {order_id for order_id, _ in found}
+        if unseen:
+            lines = await self._lines_back_to(user, 0, slot, most=MOST_TRANSACTIONS)
+            placed = await self._placed_in(user, lines, unseen)
+            found |= {key: value for key, value in placed.items() if key[0] in unseen}
+        self._placed = {key: value for key, value in found.items() if key[1] + _SETTLED_SLOTS <= slot}
+        return {order_id: signature for (order_id, _), signature in found.items()}
+
+    async def _placed_in(
+        self, user: Pubkey, lines: Iterable[SignatureInfo], wanted: frozenset[int] | set[int]
+    ) -> dict[tuple[int, int], str]:
+        """Return what these transactions placed, by order id and slot; read no further once all `wanted` are found."""
+        found: dict[tuple[int, int], str] = {}
+        for line in lines:
+            record = None if line.failed else await self._nodes.transaction(line.signature, self._commitment)
             if record is None:
                 continue
-            trail = trail_of(record, self._config.program_id, user)
-            found |= {(each.order_id, line.slot): line.signature for each in trail.placed}
-        found = {key: value for key, value in found.items() if key in current}
-        self._placed = {key: value for key, value in found.items() if key[1] + _SETTLED_SLOTS <= slot}
+            placed = trail_of(record, self._config.program_id, user).placed
+            found |= {(each.order_id, line.slot): line.signature for each in placed}
+            if wanted and wanted <= {order_id for order_id, _ in found}:
+                break
         return found
 
-    async def _lines_back_to(self, user: Pubkey, oldest_slot: int, slot: int) -> list[SignatureInfo]:
+    async def _lines_back_to(
+        self, user: Pubkey, oldest_slot: int, slot: int, *, most: int = _MOST_LINES
+    ) -> list[SignatureInfo]:
         lines: list[SignatureInfo] = []
         before: str | None = None
-        for _ in range(_MOST_PAGES):
+        while len(lines) < most:
             page = await self._nodes.signatures_for(
                 user, before=before, limit=_PAGE, commitment=self._commitment, min_context_slot=slot
             )

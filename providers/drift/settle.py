@@ -55,6 +55,8 @@ _PAGE: Final = 1_000
 _MAX_PAGES: Final = 10
 _AT_ONCE: Final = 8
 _REMEMBERED_TRAILS: Final = 4_096
+# A slot this far back is final.
+_FINAL_SLOTS: Final = 64
 
 # Why the venue took an order off, by its own word for it. All else is the price: nothing met the bound in time.
 _ENDS: Final[dict[str, type[ProviderError]]] = {
@@ -114,7 +116,7 @@ class Settler:
         self._commitment: Commitment = cluster.settings.proof_commitment
         # Finalized transactions never change: what they say is kept.
         self._trails: OrderedDict[tuple[str, str], OrderTrail] = OrderedDict()
-        # The slot at which an order was last seen as it was placed: nothing had happened to it before.
+        # A final slot at which an order still lay as it was placed: nothing had happened to it before.
         self._untouched: OrderedDict[tuple[str, int], int] = OrderedDict()
 
     async def settle(self, submission: Submission) -> Outcome:
@@ -313,7 +315,7 @@ class Settler:
         return trails[::-1] if trails and _found(trails[::-1], placed.order_id).is_whole else None
 
     def _note_untouched(self, order: DriftOrder, placed: OrderPlaced, slot: int) -> None:
-        self._untouched[order.user, placed.order_id] = slot
+        self._untouched[order.user, placed.order_id] = slot - _FINAL_SLOTS
         if len(self._untouched) > _REMEMBERED_TRAILS:
             self._untouched.popitem(last=False)
 

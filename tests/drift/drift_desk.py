@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 from solders.keypair import Keypair
 
+from providers.base.types import OrderKind, OrderTerms, OutcomeState, Side, Submission, Trigger
 from providers.drift.config import DriftConfig
 from providers.drift.provider import DriftProvider
 from providers.solana.cluster import SolanaCluster
@@ -61,6 +64,19 @@ class Desk(VenueDesk[DriftProvider]):
     def provider_on(self, solana: SolanaCluster) -> DriftProvider:
         """Return a provider that remembers nothing."""
         return DriftProvider(solana, self.config)
+
+    async def leg(self, side: Side, size: str, price: str, *, above: bool, **more: object) -> OrderTerms:
+        """Return the terms of a stop or take profit of a position of `side`."""
+        terms = await self.terms(side, size, kind=OrderKind.CLOSE, worst="1", **more)  # type: ignore[arg-type]
+        return msgspec.structs.replace(terms, trigger=Trigger(price=Decimal(price), above=above))
+
+    async def protect(self, side: Side, size: str, price: str, *, above: bool, **more: object) -> Submission:
+        """Prepare and send a stop or take profit, and wait until it rests."""
+        submission = await self.provider.prepare_trigger(await self.leg(side, size, price, above=above, **more))
+        await self.provider.submit(submission)
+        outcome = await self.until(submission, lambda each: each.resting)
+        assert (outcome.state, outcome.landed, outcome.resting) == (OutcomeState.UNKNOWN, True, True), outcome
+        return submission
 
 
 def at_desk(play: Callable[[Desk], Awaitable[T]], **options: object) -> T:

@@ -172,7 +172,7 @@ def test_settings_are_checked() -> None:
 
 def test_the_registry_imports_on_demand() -> None:
     """A provider is named by its module and function, and loads; an unknown name is a KeyError."""
-    assert set(registry.PROVIDERS) == {"drift", "mango"}
+    assert set(registry.PROVIDERS) == {"drift", "mango", "jupiter"}
     assert callable(registry.load("drift"))
     with pytest.raises(KeyError):
         registry.load("nowhere")
