@@ -18,6 +18,7 @@ from router.ledger.records import (
     FindingRecord,
     FindingStatus,
     ForeignPart,
+    HaltRecord,
     LegRecord,
     NewOrder,
     OrderRecord,
@@ -30,11 +31,13 @@ from router.ledger.records import (
     ProtectionTerms,
     SecondaryRecord,
     SecondaryState,
+    Usage,
     Watermark,
 )
 
 __all__ = [
     "BadCursor",
+    "Claim",
     "Created",
     "EntryUnknown",
     "Explain",
@@ -42,6 +45,7 @@ __all__ = [
     "KeyReused",
     "Ledger",
     "LedgerError",
+    "LimitReached",
     "NothingForeign",
     "OverReserved",
     "PositionClosed",
@@ -73,6 +77,14 @@ class OverReserved(LedgerError):
         self.position_id = position_id
         self.asked = asked
         self.available = available
+
+
+class LimitReached(LedgerError):
+    """A claim's check said no: nothing was stored. `refusal` is what it said."""
+
+    def __init__(self, refusal: msgspec.Struct) -> None:
+        super().__init__("a limit of the router's is reached")
+        self.refusal = refusal
 
 
 class PositionClosed(LedgerError):
@@ -115,6 +127,21 @@ class EntryUnknown(LedgerError):
         super().__init__(f"nothing tells at what price the foreign part of {market} on {provider} was entered")
 
 
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """What an open takes of the router's limits.
+
+    Attributes:
+        size_usd: notional as admitted; null where nobody knows a price yet.
+        check: told what is used already, within the write: a pure function that returns why not, or null. Null where
+            there is nothing to check.
+        day_began: since when fills count for the day; null where no limit is by day.
+    """
+
+    size_usd: Decimal | None = None
+    check: Callable[[Usage], msgspec.Struct | None] | None = None
+    day_began: datetime | None = None
+
+
 class Created(msgspec.Struct, frozen=True):
     """The order of a request: a new one, or (`replayed`) the one that the same key and body made before."""
 
@@ -129,10 +156,11 @@ class Ledger(Protocol):
         """Bind to a cluster on first use; raise `WrongCluster` when bound to another."""
         ...
 
-    async def create_order(self, order: NewOrder) -> Created:
-        """Store order, key and reservations in one transaction.
+    async def create_order(self, order: NewOrder, claim: Claim | None = None) -> Created:
+        """Store order, key, reservations and claim in one transaction.
 
         Raises:
+            LimitReached: the claim's check said no; a replay is never checked.
             KeyReused: same caller and key (or client order id), other fingerprint; or a known client order id under
                 another key.
             OverReserved: a reservation exceeds what its lot has left; or a trigger for a lot that is being closed.
@@ -150,10 +178,11 @@ class Ledger(Protocol):
         """Note that the caller wants the chain to end; the first time counts."""
         ...
 
-    async def add_attempt(self, attempt: AttemptRecord) -> None:
+    async def add_attempt(self, attempt: AttemptRecord, claim: Claim | None = None) -> None:
         """Store a new attempt, `journaled` with its submission or `refused` with its error.
 
         Raises:
+            LimitReached: the claim's check said no.
             LedgerError: another generation of the same part is open, or the number is taken.
         """
         ...
@@ -278,6 +307,24 @@ class Ledger(Protocol):
         status: PositionStatus | None = None,
     ) -> tuple[tuple[PositionRecord, ...], str | None]:
         """Return a page of lots, oldest first, and the cursor of the next page."""
+        ...
+
+    # -- limits --------------------------------------------------------------------------------------------------
+
+    def usage(self, day_began: datetime | None) -> Usage:
+        """Return what counts against the router's limits."""
+        ...
+
+    async def halt(self, record: HaltRecord) -> HaltRecord:
+        """Store a halt and return it as it stands: one that stood before keeps its beginning."""
+        ...
+
+    async def resume(self, provider: str | None, reason: str, caller: str, at: datetime) -> bool:
+        """Take a halt away; return whether there was one."""
+        ...
+
+    def halts(self) -> tuple[HaltRecord, ...]:
+        """Return every halt that stands, the whole router's first."""
         ...
 
     # -- reconciliation ------------------------------------------------------------------------------------------

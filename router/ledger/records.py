@@ -36,6 +36,7 @@ __all__ = [
     "FindingRecord",
     "FindingStatus",
     "ForeignPart",
+    "HaltRecord",
     "Leg",
     "LegKind",
     "LegRecord",
@@ -52,6 +53,7 @@ __all__ = [
     "Reservation",
     "SecondaryRecord",
     "SecondaryState",
+    "Usage",
     "Watermark",
 ]
 
@@ -504,6 +506,30 @@ class OutsideBooked(Row, frozen=True, kw_only=True):
     foreign_before: Decimal = Decimal(0)
     foreign_after: Decimal = Decimal(0)
     finding: FindingRecord | None = None
+
+
+class HaltRecord(Row, frozen=True, kw_only=True):
+    """Opens switched off by a person: at one provider, or (null) everywhere."""
+
+    provider: str | None
+    reason: str
+    caller: str
+    since: datetime
+
+
+class Usage(Row, frozen=True, kw_only=True):
+    """What counts against the router's limits; amounts in dollars of notional, opens that have not ended included.
+
+    Attributes:
+        positions: open lots, and opens that may still make one.
+        day_usd: opened since the day began.
+        markets, providers: held and perhaps held, both sides added; those without any are not there.
+    """
+
+    positions: int
+    day_usd: Decimal
+    markets: dict[str, Decimal]
+    providers: dict[str, Decimal]
 
 
 class Watermark(Row, frozen=True, kw_only=True):

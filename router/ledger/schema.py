@@ -396,7 +396,22 @@ _VERSION_5: Migration = (
     "ALTER TABLE outside_fills ADD COLUMN holding_side TEXT NOT NULL DEFAULT ''",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
+_VERSION_6: Migration = (
+    # Notional of an open as it was admitted: what it counts as in limits until its first quote.
+    "ALTER TABLE orders ADD COLUMN claimed_usd TEXT",
+    "CREATE INDEX lot_entries_opened ON lot_entries (at) WHERE effect = 'open'",
+    # Opens switched off by a person; '' is the whole router.
+    """
+    CREATE TABLE halts (
+        provider TEXT PRIMARY KEY,
+        reason TEXT NOT NULL,
+        caller TEXT NOT NULL,
+        since TEXT NOT NULL
+    ) STRICT
+    """,
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6)
 """Migration number n stands at index n - 1. Published ones never change."""
 
 

@@ -15,11 +15,11 @@ from typing import Literal
 from providers.base.clock import Clock, new_id
 from providers.base.errors import ErrorInfo
 from providers.base.types import Ack, HoldingKey, Outcome, Side, VenueEvent
-from router.ledger import attempts, audit, findings, orders, outcomes, outside, protection, queries
+from router.ledger import attempts, audit, findings, limits, orders, outcomes, outside, protection, queries
 from router.ledger.audit import AuditEvent
 from router.ledger.codec import time_text
 from router.ledger.guard import FileGuard
-from router.ledger.protocol import Created, Explain, LedgerError
+from router.ledger.protocol import Claim, Created, Explain, LedgerError
 from router.ledger.records import (
     AttemptRecord,
     Finding,
@@ -27,6 +27,7 @@ from router.ledger.records import (
     FindingRecord,
     FindingStatus,
     ForeignPart,
+    HaltRecord,
     LegRecord,
     NewOrder,
     OrderRecord,
@@ -39,6 +40,7 @@ from router.ledger.records import (
     ProtectionTerms,
     SecondaryRecord,
     SecondaryState,
+    Usage,
     Watermark,
 )
 from router.ledger.schema import migrate
@@ -122,9 +124,9 @@ class SqliteLedger:
         at = self._clock.now()
         await self._writer.run(lambda connection: orders.bind(connection, genesis_hash, at))
 
-    async def create_order(self, order: NewOrder) -> Created:
-        """Store order, key and reservations in one transaction."""
-        return await self._writer.run(lambda connection: orders.create(connection, order))
+    async def create_order(self, order: NewOrder, claim: Claim | None = None) -> Created:
+        """Store order, key, reservations and claim in one transaction."""
+        return await self._writer.run(lambda connection: limits.create_order(connection, order, claim))
 
     async def fix_terms(
         self, order_id: str, *, size: Decimal, worst_price: Decimal, expected_price: Decimal, at: datetime
@@ -140,9 +142,14 @@ class SqliteLedger:
         """Note that the caller wants the chain to end."""
         await self._writer.run(lambda connection: orders.request_cancel(connection, order_id, at))
 
-    async def add_attempt(self, attempt: AttemptRecord) -> None:
+    async def add_attempt(self, attempt: AttemptRecord, claim: Claim | None = None) -> None:
         """Store a new attempt before anything of it is sent."""
-        await self._writer.run(lambda connection: attempts.add(connection, attempt))
+
+        def add(connection: sqlite3.Connection) -> None:
+            limits.check(connection, claim)
+            attempts.add(connection, attempt)
+
+        await self._writer.run(add)
 
     async def repeat_refusal(self, attempt_id: str, error: ErrorInfo, at: datetime) -> None:
         """Note that a provider refuses again what it refused before."""
@@ -278,6 +285,26 @@ class SqliteLedger:
         """Whether a signature or client order id belongs to an attempt or secondary transaction of this ledger."""
         with self._snapshot() as connection:
             return queries.known_handle(connection, handle)
+
+    # -- limits --------------------------------------------------------------------------------------------------
+
+    def usage(self, day_began: datetime | None) -> Usage:
+        """Return what counts against the router's limits."""
+        with self._snapshot() as connection:
+            return limits.usage(connection, day_began)
+
+    async def halt(self, record: HaltRecord) -> HaltRecord:
+        """Store a halt and return it as it stands."""
+        return await self._writer.run(lambda connection: limits.halt(connection, record))
+
+    async def resume(self, provider: str | None, reason: str, caller: str, at: datetime) -> bool:
+        """Take a halt away."""
+        return await self._writer.run(lambda connection: limits.resume(connection, provider, reason, caller, at))
+
+    def halts(self) -> tuple[HaltRecord, ...]:
+        """Return every halt that stands."""
+        with self._snapshot() as connection:
+            return limits.halts(connection)
 
     # -- reconciliation ------------------------------------------------------------------------------------------
 
