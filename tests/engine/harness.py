@@ -10,6 +10,7 @@ from pathlib import Path
 
 from providers.base.clock import VirtualClock
 from providers.base.errors import ProviderError
+from providers.base.protocol import SignerHistory
 from providers.base.types import OrderKind, Side
 from router.engine.context import EngineContext, EngineSettings
 from router.engine.engine import Engine
@@ -60,6 +61,8 @@ class Desk:
         self._path = path
         self.told = Alerts()
         self.ledger = SqliteLedger.open(path, self.clock, writer="inline")
+        self.wallet: SignerHistory | None = None
+        self.known_elsewhere: Callable[[str], bool] | None = None
         self.engine = self._engine()
         self._keys = 0
         chain.is_journaled = self._is_journaled
@@ -79,7 +82,7 @@ class Desk:
             settings=SETTINGS,
             observer=self.told,
         )
-        return Engine(context)
+        return Engine(context, wallet=self.wallet, known_elsewhere=self.known_elsewhere)
 
     async def crash(self) -> None:
         """Stop as a kill would, and start anew on the same ledger file."""

@@ -7,7 +7,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from providers.base.errors import Phase, ServerError
+from providers.base.errors import NoLiquidity, Phase, ServerError
 from providers.base.types import Ack, LockRef, Outcome, OutcomeState, Purpose
 from router.ledger.protocol import LedgerError
 from router.ledger.records import AttemptState, OrderStatus, SecondaryRecord, SecondaryState
@@ -55,6 +55,43 @@ def test_the_table_has_these_steps_and_no_other(before: AttemptState, after: Att
         with pytest.raises(IllegalTransition):
             check_transition("att", before, after)
     assert set(ATTEMPT_TRANSITIONS) == set(AttemptState)
+
+
+def test_a_refusal_that_comes_again_is_the_same_row() -> None:
+    """Only its words and its time change: no row, no event, no number more, however often it comes."""
+
+    async def story(ledger: SqliteLedger) -> None:
+        await ready(ledger)
+        first = refused()
+        await ledger.add_attempt(first)
+        told = kinds(ledger)
+        for second in (5, 9):
+            again = NoLiquidity(f"still nothing at {second}", raw_code=6099).info()
+            await ledger.repeat_refusal(first.attempt_id, again, at(second))
+            view = ledger.order("ord_1")
+            assert view is not None
+            assert view.attempts == (msgspec.structs.replace(first, error=again, updated_at=at(second)),)
+        assert kinds(ledger) == told
+
+    with_ledger(story)
+
+
+@pytest.mark.parametrize("state", ["another code", "sent", "unknown row"])
+def test_only_the_same_refusal_is_repeated(state: str) -> None:
+    """A row of another refusal, of an attempt that was journaled, or of none stays as it is."""
+
+    async def story(ledger: SqliteLedger) -> None:
+        await ready(ledger)
+        attempt = new_attempt() if state == "sent" else refused()
+        await ledger.add_attempt(attempt)
+        error = ServerError("503").info() if state == "another code" else NoLiquidity("nothing").info()
+        with pytest.raises(LedgerError):
+            await ledger.repeat_refusal("att_9" if state == "unknown row" else attempt.attempt_id, error, at(5))
+        view = ledger.order("ord_1")
+        assert view is not None
+        assert view.attempts == (attempt,)
+
+    with_ledger(story)
 
 
 OUTCOMES = {
