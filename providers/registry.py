@@ -17,6 +17,7 @@ __all__ = ["PROVIDERS", "Build", "load"]
 PROVIDERS: dict[str, str] = {
     "drift": "providers.drift.provider:build",
     "mango": "providers.mango.provider:build",
+    "jupiter": "providers.jupiter.provider:build",
 }
 
 # A cluster and the provider's own settings (`program_id`, `sub_account_id`, ...) in, the provider out.

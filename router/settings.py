@@ -226,6 +226,7 @@ PROVIDER_FIELDS: Final = (
     Field("makers", _text, "", "User accounts whose resting orders may be taken, comma separated."),
     Field("lookup_tables", _text, "", "Address lookup tables for its transactions, comma separated."),
     Field("auction_slots", _integer(1, 255), "", "Length of an auction that the router asks for."),
+    Field("pool", _text, "", "Pool that is traded against, where the venue has several."),
     Field("group", _text, "", "Group of markets that is traded, where the venue has several."),
     Field("account_num", _integer(0, 2**32 - 1), "", "Number of the owner's account that trades."),
     Field("match_limit", _integer(1, 255), "", "Resting orders that one order may match."),

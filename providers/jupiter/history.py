@@ -96,12 +96,12 @@ class AccountHistory:
             whole = whole and all_of_it
         ordered = sorted(found.values(), key=lambda line: line.slot)
         some = _up_to(ordered, self._most)
-        events, reached = await self._events(some, positions)
+        events, readable = await self._events(some, positions)
+        if not (whole and readable):
+            return VenueHistory(events=events, complete=False, newest=after)
         more = len(some) < len(ordered)
-        if reached is None:
-            newest = f"{_UP_TO}{some[-1].slot if more else through_slot}"
-            return VenueHistory(events=events, complete=whole and not more, newest=newest, more=whole and more)
-        return VenueHistory(events=events, complete=False, newest=after)
+        newest = f"{_UP_TO}{some[-1].slot if more else through_slot}"
+        return VenueHistory(events=events, complete=not more, newest=newest, more=more)
 
     async def resting(self, owner: Pubkey, view: View) -> tuple[VenueOrder, ...]:
         """Return the owner's requests that wait, read at or after the view's slot.
@@ -160,26 +160,29 @@ class AccountHistory:
 
     async def _events(
         self, lines: Sequence[SignatureInfo], positions: Sequence[Pubkey]
-    ) -> tuple[tuple[VenueEvent, ...], str | None]:
-        """Return what transactions changed, and the first of them that cannot be read; null when all can."""
+    ) -> tuple[tuple[VenueEvent, ...], bool]:
+        """Return what transactions changed, and whether all could be read; those that failed changed nothing."""
         events: list[VenueEvent] = []
-        ours = frozenset(positions)
-        unread: str | None = None
-        for start in range(0, len(lines), _AT_ONCE):
-            some = [line for line in lines[start : start + _AT_ONCE] if not line.failed]
-            records = await asyncio.gather(
-                *(self._nodes.transaction(line.signature, self._commitment) for line in some)
-            )
-            for line, record in zip(some, records, strict=True):
-                try:
-                    if record is None:
-                        raise BadAnswer("it is listed, and no node has it")
-                    told = told_by(record, self._program_id)
-                    events.extend(to_venue_event(each, record) for each in told.changes if each.position in ours)
-                except BadAnswer as error:
-                    logger.warning("history_unreadable", extra={"signature": line.signature, "detail": error.detail})
-                    unread = unread or line.signature
-        return tuple(events), unread
+        executed, ours, readable = [line for line in lines if not line.failed], frozenset(positions), True
+        for start in range(0, len(executed), _AT_ONCE):
+            some = executed[start : start + _AT_ONCE]
+            for changes in await asyncio.gather(*(self._changes(line.signature, ours) for line in some)):
+                events.extend(changes or ())
+                readable = readable and changes is not None
+        return tuple(events), readable
+
+    async def _changes(self, signature: str, ours: frozenset[Pubkey]) -> list[VenueEvent] | None:
+        """Return what one transaction changed; null where no node has it, or shows it readably."""
+        record = await self._nodes.transaction(signature, self._commitment)
+        if record is None:
+            logger.warning("history_transaction_missing", extra={"signature": signature})
+            return None
+        try:
+            changes = told_by(record, self._program_id).changes
+            return [to_venue_event(each, record) for each in changes if each.position in ours]
+        except BadAnswer as error:
+            logger.warning("history_unreadable", extra={"signature": signature, "detail": error.detail})
+            return None
 
 
 def _up_to(lines: Sequence[SignatureInfo], most: int) -> Sequence[SignatureInfo]:
