@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import TypeVar
 
+import msgspec
+from solders.account import Account
 from solders.instruction import Instruction
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
-from providers.base.clock import VirtualClock
 from router.localnet.bank import Execution
 from router.localnet.borsh import Borsh
 from router.localnet.cluster import Cluster, ClusterConfig
@@ -19,14 +20,15 @@ from router.localnet.jupiter.actors import code_of, read_content
 from router.localnet.jupiter.addresses import EVENT_PREFIX, event_authority, event_discriminator
 from router.localnet.jupiter.calls import Slot, close, create_decrease, create_increase, execute
 from router.localnet.jupiter.controls import open_jupiter
-from router.localnet.jupiter.layouts import Custody, Position, PositionRequest
+from router.localnet.jupiter.layouts import Content, Custody, Position, PositionRequest, account_data
 from router.localnet.jupiter.model import JupiterModel
 from router.localnet.jupiter.pricing import LONG, SHORT
 from router.localnet.jupiter.venue import DECREASE, INCREASE
-from router.localnet.jupiter.world import jupiter_keepers
+from router.localnet.jupiter.world import give_tokens, jupiter_keepers
 from router.localnet.sending import send
 from router.localnet.spl import associated_token_account, token_amount
 from router.localnet.world import WorldKeys, build_world
+from tests.localnet.localnet_bench import FixedClock
 
 E = TypeVar("E", bound=Borsh)
 
@@ -35,19 +37,11 @@ SOL = 10**9
 SLOT_MS = 400
 
 
-class StillClock(VirtualClock):
-    """A clock that stands."""
-
-    def monotonic(self) -> float:
-        """Return the time, which is always the same."""
-        return 0.0
-
-
 class Venue:
     """A new world with Drift's accounts and the venue's; the actors work when slots are produced."""
 
     def __init__(self, *, keeper: bool = False) -> None:
-        self.cluster = Cluster(StillClock(1), ClusterConfig(slot_time_ms=SLOT_MS))
+        self.cluster = Cluster(FixedClock(1), ClusterConfig(slot_time_ms=SLOT_MS))
         self.cluster.register(JupiterModel(jupiter_keepers(WorldKeys())))
         build_world(self.cluster, keys=WorldKeys())
         self.world, self.controls = open_jupiter(self.cluster, WorldKeys())
@@ -146,7 +140,6 @@ class Venue:
     def holding(self, *, side: int = SHORT, size_usd: int = 1_000, collateral: int = 100 * USD) -> None:
         """Have the trader hold a position in SOL."""
         if side == LONG:
-            self.controls.fund_wallet(self.trader, "SOL", Decimal(1))
             self.wrap(collateral)
         key = self.open(side=side, size_usd=size_usd, collateral=collateral)
         assert self.execute(key) is None, self.last
@@ -154,11 +147,16 @@ class Venue:
 
     def wrap(self, lamports: int) -> None:
         """Give the trader wrapped SOL."""
-        from router.localnet.jupiter.world import give_tokens  # noqa: PLC0415 - only longs of SOL need it
-
         give_tokens(self.cluster, self.trader, self.world.custody("SOL"), Decimal(lamports).scaleb(-9))
 
     # State
+
+    def call(self, method: str, *params: object) -> object:
+        """Ask the node, as any client would; return the result."""
+        body = msgspec.json.encode({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+        answer = msgspec.json.decode(self.cluster.handle(body), type=dict[str, object])
+        assert "error" not in answer, answer
+        return answer["result"]
 
     def request(self, key: Pubkey) -> PositionRequest | None:
         """Return a request, or null when it is closed."""
@@ -174,16 +172,8 @@ class Venue:
         """Return a custody."""
         return read_content(self.cluster, self.world.custody(symbol).address, Custody)
 
-    def edit_custody(self, symbol: str, **values: int) -> None:
-        """Set fields of a custody."""
-        from solders.account import Account  # noqa: PLC0415 - this alone writes accounts
-
-        from router.localnet.jupiter.layouts import account_data  # noqa: PLC0415 - this alone writes accounts
-
-        key = self.world.custody(symbol).address
-        content = self.custody(symbol)
-        for name, value in values.items():
-            setattr(content, name, value)
+    def edit(self, key: Pubkey, content: Content) -> None:
+        """Write what an account of the venue holds."""
         account = self.cluster.account(key)
         assert account is not None
         self.cluster.set_account(key, Account(account.lamports, account_data(content), account.owner))
