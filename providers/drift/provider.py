@@ -172,7 +172,8 @@ class DriftProvider:
         return await by_any_node(lambda: self._quote(terms), lambda: everywhere.quote(terms))
 
     async def _quote(self, terms: QuoteTerms) -> Quote:
-        snapshot, _ = await asyncio.gather(self._reader.snapshot(terms.market), self._halt.check())
+        closing = terms.kind is OrderKind.CLOSE
+        snapshot, _ = await asyncio.gather(self._reader.snapshot(terms.market), self._halt.check(closing=closing))
         quote = quoting.quote_of(
             terms, snapshot, as_of=self._cluster.clock.now(), lifetime_s=self._config.quote_lifetime_s
         )

@@ -165,7 +165,8 @@ class MangoProvider:
         return await by_any_node(lambda: self._quote(terms), lambda: everywhere.quote(terms))
 
     async def _quote(self, terms: QuoteTerms) -> Quote:
-        snapshot, _ = await asyncio.gather(self._reader.snapshot(terms.market), self._halt.check())
+        closing = terms.kind is OrderKind.CLOSE
+        snapshot, _ = await asyncio.gather(self._reader.snapshot(terms.market), self._halt.check(closing=closing))
         if terms.kind is OrderKind.OPEN:
             _refuse_netting(snapshot, terms.side)
         return self._quote_of(terms, snapshot)

@@ -55,10 +55,15 @@ class HaltWatch:
             self._error = error
             self._asked_at = self._cluster.clock.monotonic()
 
-    async def error(self) -> ProviderError | None:
-        """Return why the program takes nothing, or null. A node that cannot be asked leaves the answer as it was."""
+    async def error(self, *, closing: bool = False) -> ProviderError | None:
+        """Return why the program takes nothing, or null. A node that cannot be asked leaves the answer as it was.
+
+        Args:
+            closing: a halt that was seen before is looked at again whatever its age: it may be over.
+        """
         now = self._cluster.clock.monotonic()
-        if self._payer is None or (self._asked_at is not None and now - self._asked_at < self._max_age_s):
+        young = self._asked_at is not None and now - self._asked_at < self._max_age_s
+        if self._payer is None or (young and not (closing and self._error is not None)):
             return self._error
         self._asked_at = now
         try:
@@ -70,14 +75,14 @@ class HaltWatch:
             )
         return self._error
 
-    async def check(self) -> None:
-        """Raise why the program takes nothing.
+    async def check(self, *, closing: bool = False) -> None:
+        """Raise why the program takes nothing (`error`).
 
         Raises:
             VenueHalted: it answers no instruction.
             UnsupportedProgram: it is not there, or not a program.
         """
-        error = await self.error()
+        error = await self.error(closing=closing)
         if error is not None:
             raise type(error)(error.detail, raw_code=error.raw_code, raw_name=error.raw_name)
 
