@@ -233,7 +233,8 @@ class VenueReader:
         for _ in range(_MOST_ROUNDS):
             known = self._known
             keys = self._keys(known)
-            at = await self._pool.accounts(keys, min_context_slot=min_slot)
+            # Never older than what was seen before, whichever node answers.
+            at = await self._pool.accounts(keys, min_context_slot=max(self._pool.last_slot, min_slot))
             accounts = _Accounts(keys, at, self._config.program_id)
             pool = accounts.read(read_pool, self._config.pool)
             perpetuals = accounts.read(read_perpetuals, perpetuals_address(self._config.program_id))

@@ -55,6 +55,9 @@ class Feature(StrEnum):
     HOLDINGS = "holdings"
     HISTORY = "history"
     LIQUIDATION = "liquidation"
+    NETTING = "netting"
+    PARTIAL = "partial"
+    ACCOUNT = "account"
 
 
 class Wire(Protocol):
@@ -75,6 +78,7 @@ class Venue(ABC):
         size: an ordinary order, many steps and several smallest orders large.
         too_small: below the smallest order, and above zero.
         uneven: `size` and a part of a step.
+        nothing: a part of a position that rounds to nothing; null for half a step.
         part: size, bound and leverage of a buy of which the bound lets a part fill, and not all.
         missing: features that it has not, and why.
     """
@@ -85,6 +89,7 @@ class Venue(ABC):
     size: ClassVar[Decimal] = Decimal(1)
     too_small: ClassVar[Decimal]
     uneven: ClassVar[Decimal]
+    nothing: ClassVar[Decimal | None] = None
     part: ClassVar[tuple[Decimal, Decimal, Decimal]]
     missing: ClassVar[Mapping[Feature, str]] = {}
 
@@ -311,6 +316,16 @@ class Bench:
         await other.submit(submission)
         return await self.settled(submission, provider=other)
 
+    async def cancelled(self, submission: Submission) -> Submission:
+        """Send a cancel of what rests, as soon as the venue lets its owner cancel, and return it."""
+        for _ in range(300):
+            cancel = await self.provider.cancel(submission)
+            if cancel is not None:
+                await self.provider.submit(cancel)
+                return cancel
+            await self.slots(1)
+        raise AssertionError("what rests can never be cancelled")
+
     async def settled(self, submission: Submission, *, provider: Provider | None = None) -> Outcome:
         """Settle again and again, as the engine does, until the outcome is final."""
         outcome = await self.until(submission, lambda each: each.state is not OutcomeState.UNKNOWN, provider)
@@ -330,10 +345,12 @@ class Bench:
 
     async def held(self) -> Decimal:
         """Return what the account holds, shorts negative, as a provider that remembers nothing reads it."""
-        for position in await self.restarted().positions():
-            if position.market == self.market:
-                return position.size if position.side is Side.LONG else -position.size
-        return Decimal(0)
+        sizes = (
+            position.size if position.side is Side.LONG else -position.size
+            for position in await self.restarted().positions()
+            if position.market == self.market
+        )
+        return sum(sizes, Decimal(0))
 
 
 def journaled(submission: Submission) -> Submission:

@@ -67,8 +67,8 @@ async def a_part_is_closed(bench: Bench) -> None:
 async def a_close_of_less_than_a_step_is_refused(bench: Bench) -> None:
     """A part that rounds to nothing is refused, and never sent as "close all"."""
     await bench.open()
-    step = (await listed(bench)).step_size
-    terms = await bench.terms(size=step / 2, kind=OrderKind.CLOSE)
+    nothing = bench.venue.nothing or (await listed(bench)).step_size / 2
+    terms = await bench.terms(size=nothing, kind=OrderKind.CLOSE)
     provider, wire = bench.listened()
     with pytest.raises((BelowMinimum, InvalidSize)) as refused:
         await provider.prepare_close(terms)

@@ -123,7 +123,7 @@ async def the_bound_is_kept_before_sending(bench: Bench) -> None:
     assert await bench.held() == 0
 
 
-@case(29)
+@case(29, Feature.NETTING)
 async def an_open_never_nets(bench: Bench) -> None:
     """An open against what is held on the other side is refused as `would_net`, by whoever it was opened."""
     await bench.foreign_trade(Side.LONG, bench.size)

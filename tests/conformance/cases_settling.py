@@ -177,7 +177,7 @@ async def a_fence_ends_what_was_not_sent(bench: Bench) -> None:
     assert await bench.held() == 0
 
 
-@case(52)
+@case(52, Feature.PARTIAL)
 async def a_part_is_a_part(bench: Bench) -> None:
     """What the bound lets fill is a partial fill, never dearer than the bound; the rest is gone for good."""
     size, worst, leverage = bench.venue.part
@@ -198,7 +198,7 @@ async def a_fork_takes_a_fill_back(bench: Bench) -> None:
     submission = await bench.prepared()
     await bench.slots(12)
     assert (await bench.sent(submission)).state is OutcomeState.FILLED
-    assert submission.handle in bench.cluster.fork(6)
+    assert submission.handle in bench.cluster.fork(9)
     await bench.slots(2)
     again = await bench.provider.settle(submission)
     assert (again.state, again.fills) == (OutcomeState.UNKNOWN, ())
@@ -255,9 +255,7 @@ async def what_rests_is_cancelled_by_proof(bench: Bench) -> None:
     submission = await bench.prepared()
     await bench.provider.submit(submission)
     assert (await bench.until(submission, lambda each: each.resting)).state is OutcomeState.UNKNOWN
-    cancel = await bench.provider.cancel(submission)
-    assert cancel is not None
-    await bench.provider.submit(cancel)
+    cancel = await bench.cancelled(submission)
     outcome = await bench.settled(submission)
     assert (outcome.state, outcome.fills, outcome.resting) == (OutcomeState.DEAD, (), False)
     assert outcome.evidence[0].signature == cancel.handle

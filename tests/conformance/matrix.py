@@ -13,6 +13,7 @@ from tests.conformance import cases_closing, cases_reading, cases_reconciling, c
 from tests.conformance.bench import Bench
 from tests.conformance.cases import CASES, Case
 from tests.conformance.conformance_drift import DriftProgramVenue, DriftVenue
+from tests.conformance.conformance_jupiter import JupiterVenue
 from tests.conformance.conformance_mango import MangoVenue
 
 __all__ = ["ALL_CASES", "BENCHES", "RECORD_VARIABLE", "Result", "recorded", "unavailable", "write_record"]
@@ -35,6 +36,7 @@ BENCHES: Mapping[str, Callable[[], Bench]] = {
     "drift": lambda: Bench(DriftVenue),
     "drift_program": _program,
     "mango": lambda: Bench(MangoVenue),
+    "jupiter": lambda: Bench(JupiterVenue),
 }
 ALL_CASES: tuple[Case, ...] = tuple(
     case for topic in _TOPICS for case in CASES.values() if case.play.__module__ == topic.__name__
