@@ -19,7 +19,9 @@ ProviderError
 │   ├── NotListed               the venue has no such market
 │   ├── WouldNet                an open would reduce a holding on the other side
 │   ├── LeverageAboveMaximum    more leverage than the market gives
-│   └── BelowMinimum            less than the market's smallest order
+│   ├── BelowMinimum            less than the market's smallest order
+│   ├── ProviderLimit           our own limit of what may be held there is reached
+│   └── HaltedByOperator        an operator has switched opens off there
 ├── ConnectionFailed            no usable answer, or nothing landed: next provider once dead
 │   ├── Unreachable             refused, DNS, TLS
 │   ├── TimedOut                no answer in time
@@ -41,12 +43,16 @@ ProviderError
 │   └── FeePayerShort           too little SOL for fees, rent or the order lock
 ├── PriceError                  the market left the caller's bound: next provider, within the bound
 │   ├── WorstPriceNotMet        no fill at the worst price or better
-│   └── AuctionExpired          the auction ended without a fill
+│   ├── AuctionExpired          the auction ended without a fill
+│   ├── QuoteDeviates           the quote is too far from the venue's own oracle
+│   └── OracleDeviates          the venue's oracle is too far from the independent price
 ├── InvalidOrder                wrong whatever the venue: answer at once
 │   ├── InvalidSize             rounds to nothing, or is not a size
 │   └── NothingLeft             nothing is left of what was to be closed
 ├── PolicyRefusal               our own rules: answer at once
 │   ├── LiveTradingOff          mainnet without the second switch
+│   ├── TradingHalted           an operator has switched opens off everywhere
+│   ├── PriceReferenceMissing   no independent price can be had to hold the venue's against
 │   └── SignerRefused           the signer would not sign
 ├── OurBug                      wrong accounts or arguments: answer at once, alert
 │   └── RequestRejected         the venue says that the request itself is wrong
@@ -76,6 +82,7 @@ __all__ = [
     "ErrorClass",
     "ErrorInfo",
     "FeePayerShort",
+    "HaltedByOperator",
     "InsufficientCollateral",
     "InvalidOrder",
     "InvalidSize",
@@ -91,17 +98,22 @@ __all__ = [
     "NotListed",
     "NothingLeft",
     "OpenInterestCap",
+    "OracleDeviates",
     "OracleStale",
     "OurBug",
     "Phase",
     "PolicyRefusal",
     "PriceError",
+    "PriceReferenceMissing",
     "ProviderError",
+    "ProviderLimit",
+    "QuoteDeviates",
     "RateLimited",
     "RequestRejected",
     "ServerError",
     "SignerRefused",
     "TimedOut",
+    "TradingHalted",
     "UnclassifiedError",
     "UnknownCode",
     "Unreachable",
@@ -293,6 +305,18 @@ class BelowMinimum(CapacityError):
     code = "below_minimum"
 
 
+class ProviderLimit(CapacityError):
+    """Our own limit of what may be held there is reached."""
+
+    code = "provider_limit"
+
+
+class HaltedByOperator(CapacityError):
+    """An operator has switched opens off there."""
+
+    code = "halted_by_operator"
+
+
 class ConnectionFailed(ProviderError):
     """No usable answer, or nothing landed: next provider once dead."""
 
@@ -428,6 +452,18 @@ class AuctionExpired(PriceError):
     code = "auction_expired"
 
 
+class QuoteDeviates(PriceError):
+    """The quote is too far from the venue's own oracle."""
+
+    code = "quote_deviates"
+
+
+class OracleDeviates(PriceError):
+    """The venue's oracle is too far from the independent price."""
+
+    code = "oracle_deviates"
+
+
 class InvalidOrder(ProviderError):
     """Wrong whatever the venue: answer at once."""
 
@@ -456,6 +492,18 @@ class LiveTradingOff(PolicyRefusal):
     """Mainnet without the second switch."""
 
     code = "live_trading_off"
+
+
+class TradingHalted(PolicyRefusal):
+    """An operator has switched opens off everywhere."""
+
+    code = "trading_halted"
+
+
+class PriceReferenceMissing(PolicyRefusal):
+    """No independent price can be had to hold the venue's against."""
+
+    code = "price_reference_missing"
 
 
 class SignerRefused(PolicyRefusal):

@@ -165,8 +165,8 @@ def test_a_replay_is_never_checked() -> None:
         await ledger.create_order(new_order(key="k"), claiming("1000"))
         again = await ledger.create_order(new_order("ord_2", key="k"), claiming("1000", lambda _: No()))
         assert (again.replayed, again.order.order_id) == (True, "ord_1")
+        other = new_order("ord_3", key="k", fingerprint="other")
         with pytest.raises(KeyReused):
-            other = new_order("ord_3", key="k", fingerprint="other")
             await ledger.create_order(other, claiming("1000", lambda _: No()))
 
     with_ledger(test)
