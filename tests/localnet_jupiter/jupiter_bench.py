@@ -55,7 +55,9 @@ class Venue:
 
     def wait(self, seconds: int) -> None:
         """Let seconds pass, slot by slot."""
-        self.cluster.advance(seconds * 1000 // SLOT_MS)
+        until = self.cluster.unix_timestamp + seconds
+        while self.cluster.unix_timestamp < until:
+            self.cluster.advance()
 
     # Sending
 
