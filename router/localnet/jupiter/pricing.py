@@ -6,7 +6,7 @@ Dollars and prices are 1e6, rates 1e9, fees basis points.
 from __future__ import annotations
 
 import struct
-from decimal import Decimal, localcontext
+from decimal import ROUND_CEILING, Decimal, localcontext
 
 import msgspec
 
@@ -118,7 +118,7 @@ def _power(delta: int, threshold: int, exponent: float) -> int:
     with localcontext() as context:
         context.prec = 40
         value = (Decimal(delta) / Decimal(threshold)) ** Decimal(exponent)
-    return -int(-value // 1)
+        return int(value.to_integral_value(ROUND_CEILING))
 
 
 def _recent(custody: Custody, now: int) -> list[int]:
