@@ -16,7 +16,7 @@ import msgspec
 from solders.keypair import Keypair
 
 from providers.base.clock import VirtualClock
-from providers.base.protocol import Provider, Reconcilable
+from providers.base.protocol import Protector, Provider, Reconcilable
 from providers.base.types import (
     LockRef,
     LockTerms,
@@ -28,6 +28,7 @@ from providers.base.types import (
     QuoteTerms,
     Side,
     Submission,
+    Trigger,
 )
 from providers.solana.cluster import SolanaCluster
 from providers.solana.settings import SolanaSettings
@@ -58,6 +59,8 @@ class Feature(StrEnum):
     NETTING = "netting"
     PARTIAL = "partial"
     ACCOUNT = "account"
+    NATIVE_TRIGGERS = "native_triggers"
+    KEEPER = "keeper"
 
 
 class Wire(Protocol):
@@ -146,6 +149,22 @@ class Venue(ABC):
         """Let orders rest from now on, filled by nobody (`REST`)."""
         raise AssertionError(self.missing[Feature.REST])
 
+    def release_orders(self) -> None:
+        """Let whoever fills orders fill them again, after `hold_orders` and the like (`KEEPER`)."""
+        raise AssertionError(self.missing[Feature.KEEPER])
+
+    def reject_orders(self) -> None:
+        """Let whoever fills orders give back every one unexecuted (`KEEPER`)."""
+        raise AssertionError(self.missing[Feature.KEEPER])
+
+    def interrupt_orders(self) -> None:
+        """Let whoever fills orders die after the next, before it is cleared away (`KEEPER`)."""
+        raise AssertionError(self.missing[Feature.KEEPER])
+
+    def wealth(self) -> Decimal:
+        """Return what the wallet owns in dollars of the first price, fees and rents included (`KEEPER`)."""
+        raise AssertionError(self.missing[Feature.KEEPER])
+
     def liquidate(self) -> None:
         """Have a liquidator take part of what the account holds (`LIQUIDATION`)."""
         raise AssertionError(self.missing[Feature.LIQUIDATION])
@@ -176,6 +195,8 @@ class Bench:
         """Return why the provider has not a feature, or null where it has."""
         if feature in {Feature.HOLDINGS, Feature.HISTORY} and not hasattr(self.provider, feature.value):
             return "the provider does not answer it"
+        if feature is Feature.NATIVE_TRIGGERS and not self.provider.capabilities.native_triggers:
+            return "the venue keeps no triggers: the router watches the price itself"
         return self.venue.missing.get(feature)
 
     def supports(self, feature: Feature) -> bool:
@@ -186,6 +207,15 @@ class Bench:
     def reconcilable(self) -> Reconcilable:
         """The provider's part that reconciliation asks (`HOLDINGS`, `HISTORY`)."""
         return cast("Reconcilable", self.provider)
+
+    @property
+    def protector(self) -> Protector:
+        """The provider's part that places triggers (`NATIVE_TRIGGERS`)."""
+        return self.protector_of(self.provider)
+
+    def protector_of(self, provider: Provider) -> Protector:
+        """Return the part of any provider of the venue that places triggers."""
+        return cast("Protector", provider)
 
     # -- wire, clock -----------------------------------------------------------------------------------------------
 
@@ -267,6 +297,7 @@ class Bench:
         ttl_s: float = 30,
         lock: LockRef | None = None,
         number: int = 1,
+        trigger: Trigger | None = None,
     ) -> OrderTerms:
         """Return an order's terms; without `worst`, a bound five percent beyond the first price."""
         self._orders += 1
@@ -283,6 +314,7 @@ class Bench:
             worst_price=self.price * away if worst is None else worst,
             expires_at=self.clock.now() + timedelta(seconds=ttl_s),
             lock=await self.lock() if lock is None else lock,
+            trigger=trigger,
         )
 
     async def prepared(self, side: Side = Side.LONG, size: Decimal | None = None, **more: object) -> Submission:
@@ -325,6 +357,18 @@ class Bench:
                 return cancel
             await self.slots(1)
         raise AssertionError("what rests can never be cancelled")
+
+    async def ended(self, submission: Submission) -> Outcome:
+        """Cancel what rests until it has ended, by the cancel or by itself."""
+        for _ in range(300):
+            outcome = await self.provider.settle(submission)
+            if outcome.state is not OutcomeState.UNKNOWN:
+                return outcome
+            cancel = await self.provider.cancel(submission)
+            if cancel is not None:
+                await self.provider.submit(cancel)
+            await self.slots(1)
+        raise AssertionError("what rests never ends")
 
     async def settled(self, submission: Submission, *, provider: Provider | None = None) -> Outcome:
         """Settle again and again, as the engine does, until the outcome is final."""

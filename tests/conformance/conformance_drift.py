@@ -30,7 +30,9 @@ class DriftVenue(Venue):
     too_small = Decimal("0.05")
     uneven = Decimal("1.017")
     part = (Decimal(600), Decimal("150.1"), Decimal("9.5"))
-    missing: ClassVar[Mapping[Feature, str]] = {}
+    missing: ClassVar[Mapping[Feature, str]] = {
+        Feature.KEEPER: "an order meets the venue itself in its own transaction, and rests at the most",
+    }
 
     config = DriftConfig()
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from solders.account import Account
 from solders.keypair import Keypair
+from solders.token.associated import get_associated_token_address
 
 from providers.base.protocol import Provider
 from providers.jupiter.config import JupiterConfig
@@ -95,6 +96,33 @@ class JupiterVenue(Venue):
     def hold_orders(self) -> None:
         """Requests wait: the keeper stands still."""
         self.controls.run_keeper(running=False)
+
+    def release_orders(self) -> None:
+        """The keeper works again; it closes what it had executed."""
+        self.controls.revive()
+
+    def reject_orders(self) -> None:
+        """The keeper gives back every request."""
+        self.controls.reject()
+
+    def interrupt_orders(self) -> None:
+        """The keeper executes the next one, and dies."""
+        self.controls.die_between_steps()
+
+    def wealth(self) -> Decimal:
+        """SOL, wrapped SOL and USDC."""
+        wallet = self.trader.pubkey()
+        account = self.cluster.account(wallet)
+        assert account is not None
+        total = Decimal(account.lamports) / LAMPORTS * self.price
+        for symbol, price in (("SOL", self.price), ("USDC", Decimal(1))):
+            custody = self.world.custody(symbol)
+            tokens = self.cluster.account(get_associated_token_address(wallet, custody.mint))
+            if tokens is not None:
+                # The amount is the token account's third field.
+                amount = int.from_bytes(bytes(tokens.data)[64:72], "little")
+                total += Decimal(amount).scaleb(-custody.terms.decimals) * price
+        return total
 
     def liquidate(self) -> None:
         """All of the position, by the world's maker."""

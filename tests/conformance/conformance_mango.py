@@ -30,6 +30,7 @@ class MangoVenue(Venue):
     missing: ClassVar[Mapping[Feature, str]] = {
         Feature.OPEN_INTEREST_CAP: "the venue has no cap",
         Feature.REST: "orders are immediate-or-cancel",
+        Feature.KEEPER: "an order fills in its own transaction",
     }
 
     def __init__(self, cluster: Cluster) -> None:

@@ -9,7 +9,15 @@ from typing import TypeAlias
 
 import msgspec
 
-from tests.conformance import cases_closing, cases_reading, cases_reconciling, cases_refusals, cases_settling
+from tests.conformance import (
+    cases_closing,
+    cases_protecting,
+    cases_reading,
+    cases_reconciling,
+    cases_refusals,
+    cases_settling,
+    cases_waiting,
+)
 from tests.conformance.bench import Bench
 from tests.conformance.cases import CASES, Case
 from tests.conformance.conformance_drift import DriftProgramVenue, DriftVenue
@@ -21,7 +29,15 @@ __all__ = ["ALL_CASES", "BENCHES", "RECORD_VARIABLE", "Result", "recorded", "una
 RECORD_VARIABLE = "PERP_ROUTER_RECORD"
 BINARY_VARIABLE = "PERP_ROUTER_DRIFT_SO"
 _RECORD = Path(__file__).with_name("record.json")
-_TOPICS = (cases_reading, cases_refusals, cases_settling, cases_closing, cases_reconciling)
+_TOPICS = (
+    cases_reading,
+    cases_refusals,
+    cases_settling,
+    cases_closing,
+    cases_reconciling,
+    cases_protecting,
+    cases_waiting,
+)
 
 # "pass", or "not applicable: " and why.
 Result: TypeAlias = str
