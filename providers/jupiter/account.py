@@ -6,12 +6,14 @@ in SOL arrives wrapped, and stays so until it is unwrapped here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from typing import Final
 
 import msgspec
+from solders.pubkey import Pubkey
 
 from providers.base.errors import InvalidSize, LiveTradingOff, MarketPaused
 from providers.base.types import LockRef, Purpose, Submission, VenueOrder, VenuePosition
@@ -126,7 +128,7 @@ class JupiterKeeper:
             raise LiveTradingOff("no key is configured")
         view = await self._reader.view()
         wallet = view.wallet
-        amounts = {} if wallet is None else wallet.tokens
+        amounts: Mapping[Pubkey, int] = {} if wallet is None else wallet.tokens
         tokens = {
             each.symbol: Decimal(amounts[each.custody.mint]).scaleb(-each.custody.decimals)
             for each in view.custodies.values()

@@ -14,7 +14,7 @@ import msgspec
 from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 
-from providers.base.errors import AuctionExpired, BadAnswer, WorstPriceNotMet
+from providers.base.errors import AuctionExpired, BadAnswer, InvalidTrigger, WorstPriceNotMet
 from providers.base.types import OrderTerms, Side, Trigger
 from providers.jupiter.addresses import (
     escrow_address,
@@ -157,12 +157,12 @@ def trigger_price_of(trigger: Trigger) -> int:
     """Return a trigger price in dollars 1e6, rounded so that it never fires earlier than it was asked to.
 
     Raises:
-        WorstPriceNotMet: not a price.
+        InvalidTrigger: not a price.
     """
     exact = Fraction(trigger.price) * USD_ONE
     price: int = math.ceil(exact) if trigger.above else math.floor(exact)
     if not 0 < price <= U64_MAX:
-        raise WorstPriceNotMet(f"{trigger.price} is not a price of the venue")
+        raise InvalidTrigger(f"{trigger.price} is not a price of the venue")
     return price
 
 
@@ -199,7 +199,8 @@ def _plan(
     size_usd: int,
     collateral_delta: int,
 ) -> JupiterOrder:
-    _check_deadline(terms, view.now)
+    if kind != "trigger":
+        _check_deadline(terms, view.now)
     position, owner = _owned(place, view)
     change = RequestChange.INCREASE if kind == "open" else RequestChange.DECREASE
     counter, trigger = counter_of(terms.order_id, terms.number), terms.trigger
@@ -259,7 +260,8 @@ def plan_close(terms: OrderTerms, view: View, place: Place, config: JupiterConfi
         held: the position, not flat.
 
     Raises:
-        WorstPriceNotMet, AuctionExpired: as `plan_open`.
+        WorstPriceNotMet, AuctionExpired: as `plan_open`; the latter not for a trigger.
+        InvalidTrigger: a trigger at no price.
     """
     unit, asked = place.units.unit, terms.size
     base, slack = held_base(held, unit), size_tolerance(held.size_usd, held.price, unit)

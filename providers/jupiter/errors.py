@@ -14,6 +14,7 @@ from providers.base.errors import (
     BelowMinimum,
     CustodyLimit,
     InsufficientCollateral,
+    InvalidTrigger,
     LeverageAboveMaximum,
     MarketPaused,
     NodeBehind,
@@ -47,10 +48,10 @@ JUPITER_ERRORS: Final[Mapping[int, Refusal]] = refusals(
             6048 PullOracleNotVerified 6049 PriceDiffTooLarge 6050 InvalidDovesOraclePrice
             6055 OraclePriceDifferenceTooLarge""",
         InsufficientCollateral: "6019 InsufficientTokenAmount",
-        # Also a trigger price that the market has passed already, or that is too far from it.
         WorstPriceNotMet: """
-            6008 CollateralSlippage 6020 InsufficientAmountReturned 6021 MaxPriceSlippage 6037 InvalidTriggerPrice
-            6038 TriggerPriceSlippage""",
+            6008 CollateralSlippage 6020 InsufficientAmountReturned 6021 MaxPriceSlippage 6038 TriggerPriceSlippage""",
+        # The market has passed it already, or is too far from it.
+        InvalidTrigger: "6037 InvalidTriggerPrice",
         # No keeper took the request within its window.
         TimedOut: "6035 ExceedExecutionPeriod",
         # Somebody touched it a moment ago, or an oracle has moved to another account: read again.

@@ -18,6 +18,7 @@ from providers.base.errors import (
     FeePayerShort,
     InsufficientCollateral,
     InvalidSize,
+    InvalidTrigger,
     LiveTradingOff,
     ProviderError,
     RequestRejected,
@@ -30,6 +31,7 @@ from providers.base.types import (
     Lifecycle,
     LockRef,
     Market,
+    OrderKind,
     OrderTerms,
     Outcome,
     ProviderState,
@@ -65,6 +67,7 @@ from providers.jupiter.quote import OpenCost
 from providers.jupiter.reading import Place, VenueReader, View, Wallet
 from providers.jupiter.settle import Settler
 from providers.jupiter.tokens import close_token_account, create_token_account, wrap_sol
+from providers.solana.any_node import by_any_node
 from providers.solana.cluster import SolanaCluster
 from providers.solana.halt import lifecycle_of
 
@@ -104,6 +107,9 @@ class JupiterProvider:
         self._history = AccountHistory(cluster, config)
         self._keeper = JupiterKeeper(cluster, self._reader, self._history, config)
         self._classify = partial(classify, program_id=str(config.program_id))
+        # The same wallet by every node of the cluster: closes and cancels go there when the venue's own nodes fail.
+        by_all_nodes = cluster.on_all_nodes()
+        self._everywhere = None if by_all_nodes is None else JupiterProvider(by_all_nodes, config)
 
     @property
     def name(self) -> str:
@@ -150,8 +156,18 @@ class JupiterProvider:
         )
 
     async def quote(self, terms: QuoteTerms) -> Quote:
-        """Return the all-in price for an order now; phase of every error `not_sent`."""
-        view, _ = await asyncio.gather(self._reader.view(), self._halt.check())
+        """Return the all-in price for an order now; phase of every error `not_sent`.
+
+        Where the venue's own nodes give none, a close is quoted by any node of the cluster.
+        """
+        everywhere = self._everywhere
+        if everywhere is None or terms.kind is OrderKind.OPEN:
+            return await self._quote(terms)
+        return await by_any_node(lambda: self._quote(terms), lambda: everywhere.quote(terms))
+
+    async def _quote(self, terms: QuoteTerms) -> Quote:
+        closing = terms.kind is OrderKind.CLOSE
+        view, _ = await asyncio.gather(self._reader.view(), self._halt.check(closing=closing))
         return self._quote_of(terms, view)
 
     async def positions(self) -> tuple[VenuePosition, ...]:
@@ -200,22 +216,30 @@ class JupiterProvider:
         """Build, simulate unsigned, and sign a request to close at most what is held.
 
         Refused is what no keeper could execute: a price that is known and beyond the bound, and a venue where nothing
-        may be decreased. All else the program and its keepers decide.
+        may be decreased. All else the program and its keepers decide. Where the venue's own nodes do not do, any node
+        of the cluster does.
         """
-        return await self._reduce(terms)
+        everywhere = self._everywhere
+        if everywhere is None:
+            return await self._reduce(terms)
+        return await by_any_node(lambda: self._reduce(terms), lambda: everywhere.prepare_close(terms))
 
     async def prepare_trigger(self, terms: OrderTerms) -> Submission:
         """Build, simulate unsigned, and sign a request to close that rests until its trigger price.
 
-        It closes the lot's own dollars, never the entire position. Its bound holds when it fires.
+        It closes the lot's own dollars, never the entire position. Its bound holds when it fires; `expires_at` does not
+        end it: the venue has no such thing. Any node does, as for a close.
 
         Raises:
-            InvalidSize: the terms have no trigger.
-            ProviderError: as `prepare_close`; `worst_price_not_met` where the market has passed the trigger price.
+            InvalidTrigger: the terms have no trigger, or the market has passed its price.
+            ProviderError: as `prepare_close`.
         """
-        if terms.trigger is None:
-            raise InvalidSize("a trigger without a trigger price")
-        return await self._reduce(terms)
+        if terms.trigger is None or terms.kind is not OrderKind.CLOSE:
+            raise InvalidTrigger("a trigger request is a close with a trigger")
+        everywhere = self._everywhere
+        if everywhere is None:
+            return await self._reduce(terms)
+        return await by_any_node(lambda: self._reduce(terms), lambda: everywhere.prepare_trigger(terms))
 
     async def submit(self, submission: Submission) -> Ack:
         """Give the journaled bytes to every node; errors are data, and prove nothing."""
@@ -230,8 +254,14 @@ class JupiterProvider:
 
         A market request is its keepers' until its window has passed on the chain's clock: before that the program
         refuses its owner. A trigger can be closed at any time. One that was executed and left lying can be closed too,
-        for its rents. That it succeeds proves nothing; `settle` decides.
+        for its rents. That it succeeds proves nothing; `settle` decides. Any node does, as for a close.
         """
+        everywhere = self._everywhere
+        if everywhere is None:
+            return await self._cancel(submission)
+        return await by_any_node(lambda: self._cancel(submission), lambda: everywhere.cancel(submission))
+
+    async def _cancel(self, submission: Submission) -> Submission | None:
         waiting = await self._settler.waiting(submission)
         if waiting is None:
             return None
