@@ -73,6 +73,12 @@ class JupiterDesk(VenueDesk[JupiterProvider]):
             trigger=Trigger(price=Decimal(price), above=above),
         )
 
+    async def fees(self, submission: Submission) -> int:
+        """Return what a transaction that landed paid the network."""
+        record = await self.solana.pool.transaction(submission.handle)
+        assert record is not None
+        return record.fee
+
     def lamports(self, key: Pubkey | None = None) -> int:
         """Return what an account has; the owner's wallet when none is named."""
         account = self.cluster.account(key or self.owner)
