@@ -19,7 +19,7 @@ from router.localnet.cluster import Cluster
 from router.localnet.jupiter.controls import open_jupiter
 from router.localnet.jupiter.model import JupiterModel
 from router.localnet.jupiter.world import jupiter_keepers
-from router.localnet.world import WorldKeys, build_world
+from router.localnet.world import WorldKeys
 from tests.conformance.bench import Feature, Venue
 
 LAMPORTS = 10**9
@@ -46,7 +46,6 @@ class JupiterVenue(Venue):
         self.cluster = cluster
         keys = WorldKeys()
         cluster.register(JupiterModel(jupiter_keepers(keys)))
-        build_world(cluster, keys=keys)
         self.world, self.controls = open_jupiter(cluster, keys)
 
     def provider(self, solana: SolanaCluster) -> Provider:

@@ -1,4 +1,4 @@
-"""A whole router on virtual time: the engine, its ledger, and real adapters of two venues on one localnet."""
+"""A whole router on virtual time: the engine, its ledger, and real adapters of all venues on one localnet."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ from router.localnet.transport import InProcessTransport
 from router.localnet.virtual_time import run_virtual
 from tests.conformance.bench import Venue
 from tests.conformance.conformance_drift import DriftVenue
+from tests.conformance.conformance_jupiter import JupiterVenue
 from tests.conformance.conformance_mango import MangoVenue
 
-__all__ = ["DRIFT", "MANGO", "MARKET", "Desk", "at_desk"]
+__all__ = ["DRIFT", "JUPITER", "MANGO", "MARKET", "Desk", "at_desk"]
 
-DRIFT, MANGO = "drift", "mango"
+DRIFT, MANGO, JUPITER = "drift", "mango", "jupiter"
 MARKET = "SOL-PERP"
 SLOT_S = 0.4
-VENUES: dict[str, Callable[[Cluster], Venue]] = {DRIFT: DriftVenue, MANGO: MangoVenue}
+VENUES: dict[str, Callable[[Cluster], Venue]] = {DRIFT: DriftVenue, MANGO: MangoVenue, JUPITER: JupiterVenue}
 PATIENCE = Patience(
     unproven=timedelta(seconds=5),
     resting=timedelta(seconds=15),
@@ -80,7 +81,7 @@ class Desk:
         self.faults = WireFaults(self.clock)
         self.own_nodes = {name: WireFaults(self.clock) for name in chain}
         self.observer = Alerts()
-        trader = self.venues[DRIFT].trader
+        trader = next(iter(self.venues.values())).trader
         self.solana = SolanaCluster.of_transports(
             [self._node(f"node{index}", self.faults) for index in range(2)],
             KeypairSigner(bytes(trader)),
@@ -212,10 +213,12 @@ class Desk:
     async def held(self, name: str) -> Decimal:
         """Return what the account holds on a venue, shorts negative, read from the shared nodes."""
         provider = self.venues[name].provider(self.solana)
-        for position in await provider.positions():
-            if position.market == MARKET:
-                return position.size if position.side is Side.LONG else -position.size
-        return Decimal(0)
+        sizes = (
+            position.size if position.side is Side.LONG else -position.size
+            for position in await provider.positions()
+            if position.market == MARKET
+        )
+        return sum(sizes, Decimal(0))
 
     def booked(self, name: str) -> Decimal:
         """Return what the ledger believes to hold on a venue, shorts negative."""

@@ -15,7 +15,7 @@ import msgspec
 
 from providers.base.errors import CLOSE_BLOCKING_CODES, ErrorClass
 from router.localnet.faults import FaultKind
-from tests.failover.failover_desk import DRIFT, MANGO, Desk
+from tests.failover.failover_desk import DRIFT, JUPITER, MANGO, Desk
 
 __all__ = ["SITUATIONS", "Situation"]
 
@@ -249,4 +249,73 @@ SITUATIONS: tuple[Situation, ...] = (
         close=None,
     ),
     *_wires(MANGO),
+    Situation(
+        provider=JUPITER,
+        name="halted",
+        text="halted: the program answers 101 to everything",
+        arrange=lambda desk: desk.venues[JUPITER].halt(),
+        slots=150,
+        error_class=CAPACITY,
+        code="halted",
+        raw_code="101",
+        close="waits",
+    ),
+    Situation(
+        provider=JUPITER,
+        name="paused",
+        text="the program's permissions are off",
+        arrange=lambda desk: desk.venues[JUPITER].pause(),
+        error_class=CAPACITY,
+        code="market_paused",
+        raw_code="6027",
+        close="waits",
+    ),
+    Situation(
+        provider=JUPITER,
+        name="reduce_only",
+        text="the market takes reductions only",
+        arrange=lambda desk: desk.venues[JUPITER].reduce_only(),
+        error_class=CAPACITY,
+        code="market_reduce_only",
+        raw_code="6027",
+    ),
+    Situation(
+        provider=JUPITER,
+        name="side_cap",
+        text="at the cap of one side",
+        arrange=lambda desk: desk.venues[JUPITER].cap_open_interest(),
+        error_class=CAPACITY,
+        code="open_interest_cap",
+    ),
+    Situation(
+        provider=JUPITER,
+        name="custody_limit",
+        text="the pool has no free tokens (`CustodyAmountLimit`)",
+        arrange=lambda desk: desk.venues[JUPITER].remove_liquidity(),
+        error_class=CAPACITY,
+        code="custody_limit",
+        raw_code="6023",
+    ),
+    Situation(
+        provider=JUPITER,
+        name="stale_oracle",
+        text="its oracle has stopped",
+        arrange=lambda desk: desk.venues[JUPITER].stale_oracle(),
+        slots=30,
+        error_class=CONNECTION,
+        code="oracle_stale",
+        raw_code="6003",
+        close="waits",
+    ),
+    Situation(
+        provider=JUPITER,
+        name="out_of_collateral",
+        text="the wallet has too little of the collateral's token",
+        arrange=lambda desk: desk.venues[JUPITER].collateral(Decimal(20)),
+        error_class=COLLATERAL,
+        code="insufficient_collateral",
+        raw_code="6019",
+        quoted=True,
+    ),
+    *_wires(JUPITER),
 )
