@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import TypeVar
 
+from solders.account import Account
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
@@ -83,6 +84,14 @@ class JupiterDesk(VenueDesk[JupiterProvider]):
         """Return what an account has; the owner's wallet when none is named."""
         account = self.cluster.account(key or self.owner)
         return 0 if account is None else account.lamports
+
+    def set_lamports(self, lamports: int) -> None:
+        """Set what the owner's wallet has."""
+        self.cluster.set_account(self.owner, Account(lamports, b"", Pubkey.default()))
+
+    def with_config(self, config: JupiterConfig) -> JupiterProvider:
+        """Return a provider with other settings, on connections of its own."""
+        return JupiterProvider(self._connection(self.signer), config)
 
     def tokens(self, symbol: str) -> int | None:
         """Return the amount in the owner's token account; null where there is none."""
