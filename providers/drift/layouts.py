@@ -207,6 +207,7 @@ class Order(msgspec.Struct, frozen=True):
     base_asset_amount: int
     base_asset_amount_filled: int
     quote_asset_amount_filled: int
+    trigger_price: int
     max_ts: int
     order_id: int
     market_index: int
@@ -234,6 +235,11 @@ class Order(msgspec.Struct, frozen=True):
     def has_gone_off(self) -> bool:
         """Whether it had a trigger, and has been set off: `slot` is then that of the trigger."""
         return self.has_trigger and self.trigger_condition >= TriggerCondition.TRIGGERED_ABOVE
+
+    @property
+    def fires_above(self) -> bool:
+        """Whether it waits for a higher price, or did."""
+        return self.trigger_condition in {TriggerCondition.ABOVE, TriggerCondition.TRIGGERED_ABOVE}
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,11 +14,12 @@ first fill carries it, or the evidence of an end without one.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from decimal import Decimal
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 from solders.pubkey import Pubkey
@@ -41,22 +42,30 @@ from providers.drift.constants import BASE_PRECISION, QUOTE_PRECISION
 from providers.drift.errors import classify
 from providers.drift.events import OrderEnd, OrderPlaced, OrderTrail, own_events, to_fill, trail_of
 from providers.drift.reading import VenueReader
-from providers.solana.body import decode_body
+from providers.drift.triggers import is_placed_by
+from providers.solana.body import SolanaBody, decode_body
 from providers.solana.cluster import SolanaCluster
 from providers.solana.node import Commitment, SignatureInfo
 from providers.solana.outcomes import dead, not_executed, unknown
 from providers.solana.program_errors import at_phase
-from providers.solana.proofs import Landed
+from providers.solana.proofs import Landed, Unclear
 from providers.solana.records import TransactionRecord
 
 __all__ = ["Settler", "unfilled_in"]
 
+logger = logging.getLogger(__name__)
+
+K = TypeVar("K")
+V = TypeVar("V")
+
 _PAGE: Final = 1_000
 _MAX_PAGES: Final = 10
 _AT_ONCE: Final = 8
-_REMEMBERED_TRAILS: Final = 4_096
+_REMEMBERED: Final = 4_096
 # A slot this far back is final.
 _FINAL_SLOTS: Final = 64
+# A blockhash is good for 150 blocks: as many slots, and what was skipped among them.
+_LANDING_SLOTS: Final = 600
 
 # Why the venue took an order off, by its own word for it. All else is the price: nothing met the bound in time.
 _ENDS: Final[dict[str, type[ProviderError]]] = {
@@ -118,19 +127,29 @@ class Settler:
         self._trails: OrderedDict[tuple[str, str], OrderTrail] = OrderedDict()
         # A final slot at which an order still lay as it was placed: nothing had happened to it before.
         self._untouched: OrderedDict[tuple[str, int], int] = OrderedDict()
+        # What placed an order that rested, by signature: nodes forget transactions sooner than a stop its price.
+        self._placements: OrderedDict[str, OrderTrail] = OrderedDict()
 
     async def settle(self, submission: Submission) -> Outcome:
         """Return what can be proven now of an order, from its submission alone."""
-        order = decode_order(decode_body(submission).venue)
+        body = decode_body(submission)
+        order = decode_order(body.venue)
+        placing = self._placements.get(submission.handle)
+        if order is not None and placing is not None:
+            return await _answered(self._follow(order, placing), placing.slot)
         examination = await self._cluster.proofs.examine(submission)
         if isinstance(examination, Landed):
             record = examination.record
+            if order is None:
+                return unknown("no order: nothing of it can be settled", record.slot, landed=True)
+            return await _answered(self._landed(order, record), record.slot)
+        if order is not None and isinstance(examination, Unclear):
             try:
-                if order is not None:
-                    return await self._landed(order, record)
+                placing = await self._recovered(order, submission.handle, body)
             except ConnectionFailed as error:
-                return unknown(str(error), record.slot, landed=True)
-            return unknown("no order: nothing of it can be settled", record.slot, landed=True)
+                return unknown(str(error), None)
+            if placing is not None:
+                return await _answered(self._follow(order, placing), placing.slot)
         return not_executed(submission, examination, partial(classify, program_id=str(self._config.program_id)))
 
     async def resting(self, submission: Submission) -> tuple[DriftOrder, OrderPlaced] | None:
@@ -139,15 +158,49 @@ class Settler:
         Raises:
             ConnectionFailed: a leaf of it; then nothing is known.
         """
-        order = decode_order(decode_body(submission).venue)
-        examination = await self._cluster.proofs.examine(submission)
-        if order is None or not isinstance(examination, Landed):
+        body = decode_body(submission)
+        order = decode_order(body.venue)
+        if order is None:
             return None
-        placed = _placed_by(order, self._trail(examination.record, order))
-        if placed is None:
+        trail = self._placements.get(submission.handle)
+        if trail is None:
+            examination = await self._cluster.proofs.examine(submission)
+            if isinstance(examination, Landed):
+                trail = self._trail(examination.record, order)
+            elif isinstance(examination, Unclear):
+                trail = await self._recovered(order, submission.handle, body)
+        placed = None if trail is None else _placed_by(order, trail)
+        if trail is None or placed is None:
             return None
-        user, _, _ = await self._reader.user_at(self._commitment, examination.record.slot)
+        user, _, _ = await self._reader.user_at(self._commitment, trail.slot)
         return (order, placed) if user is not None and user.order(placed.order_id) is not None else None
+
+    async def _recovered(self, order: DriftOrder, handle: str, body: SolanaBody) -> OrderTrail | None:
+        """Return the placement of a trigger order that rests, where no node has its transaction any more.
+
+        The order itself shows it: our own number, which no two open orders share, with all of our terms, dated by the
+        venue in the slots in which the transaction could land. Null while nodes may have the transaction still.
+        """
+        if order.mode != "trigger":
+            return None
+        user, slot, _ = await self._reader.user_at(self._commitment, body.slot_at_signing)
+        landed_by = body.slot_at_signing + _LANDING_SLOTS
+        if user is None or slot <= landed_by + _FINAL_SLOTS:
+            return None
+        ours = next((each for each in user.orders if is_placed_by(each, order)), None)
+        if ours is None or ours.slot < body.slot_at_signing or (ours.slot > landed_by and not ours.has_gone_off):
+            return None
+        placed = OrderPlaced(
+            order_id=ours.order_id,
+            user_order_id=ours.user_order_id,
+            market_index=ours.market_index,
+            base_asset_amount=ours.base_asset_amount,
+            ts=0,
+        )
+        logger.warning("placement_forgotten_by_nodes", extra={"signature": handle, "order_id": ours.order_id})
+        trail = OrderTrail(signature=handle, slot=body.slot_at_signing, finalized=True, placed=(placed,))
+        _keep(self._placements, handle, trail)
+        return trail
 
     # --- executed -----------------------------------------------------------------------------------------------------
 
@@ -172,21 +225,29 @@ class Settler:
         if order.mode == "take" and record.logs_complete:
             # Neither end nor rest: the program always takes off what an immediate order leaves.
             return unknown("its records do not say how it ended", record.slot, landed=True)
-        return await self._follow(order, placed, record, trail)
+        if trail.finalized and record.logs_complete:
+            _keep(self._placements, record.signature, trail)
+        return await self._follow(order, trail)
 
-    async def _follow(
-        self, order: DriftOrder, placed: OrderPlaced, record: TransactionRecord, trail: OrderTrail
-    ) -> Outcome:
-        """Follow an order that rested: read the account first, then as much history as that asks for."""
-        user, slot, now = await self._reader.user_at(self._commitment, record.slot)
+    async def _follow(self, order: DriftOrder, trail: OrderTrail) -> Outcome:
+        """Follow an order that rested: read the account first, then as much history as that asks for.
+
+        Args:
+            order: of the submission.
+            trail: of the transaction that placed it.
+        """
+        placed = _placed_by(order, trail)
+        if placed is None:
+            return unknown("its transaction placed no order", trail.slot, landed=True)
+        user, slot, now = await self._reader.user_at(self._commitment, trail.slot)
         open_order = None if user is None else user.order(placed.order_id)
         base_here = sum(fill.base for fill in trail.fills if fill.order_id == placed.order_id)
         if open_order is not None and open_order.base_asset_amount_filled == base_here:
             found = _found([trail], placed.order_id)
             if base_here == 0 and not open_order.has_gone_off:
-                self._note_untouched(order, placed, slot)
+                _keep(self._untouched, (order.user, placed.order_id), slot - _FINAL_SLOTS)
         else:
-            trails = await self._history(order, placed, record)
+            trails = await self._history(order, placed, trail)
             if trails is None:
                 return unknown("its history cannot be read whole", slot, landed=True, resting=True)
             found = _found([trail, *trails], placed.order_id)
@@ -195,7 +256,7 @@ class Settler:
                 return self._ended(order, found, "order_ended")
             return unknown("it is gone, and no transaction shows how", slot, landed=True, fills=found.fills)
         if order.max_ts and now > order.max_ts + self._config.expiry_margin_s:
-            expired = await self._expired_in_place(order, placed, record)
+            expired = await self._expired_in_place(order, placed, trail)
             if expired is not None:
                 return expired
         kind = "order_resting"
@@ -211,21 +272,19 @@ class Settler:
             slot=slot,
         )
 
-    async def _expired_in_place(
-        self, order: DriftOrder, placed: OrderPlaced, record: TransactionRecord
-    ) -> Outcome | None:
+    async def _expired_in_place(self, order: DriftOrder, placed: OrderPlaced, trail: OrderTrail) -> Outcome | None:
         """Prove by the finalized clock that an order still lying there can fill no more; null when it is too early.
 
         Account and clock are of one finalized state: every fill there was is in the order's own count.
         """
-        user, slot, now = await self._reader.user_at("finalized", record.slot)
+        user, slot, now = await self._reader.user_at("finalized", trail.slot)
         open_order = None if user is None else user.order(placed.order_id)
         if open_order is None or now <= order.max_ts + self._config.expiry_margin_s:
             return None
-        trails = await self._history(order, placed, record)
+        trails = await self._history(order, placed, trail)
         if trails is None:
             return None
-        found = _found([self._trail(record, order), *trails], placed.order_id)
+        found = _found([trail, *trails], placed.order_id)
         if found.base != open_order.base_asset_amount_filled:
             return None
         evidence = Evidence(
@@ -278,26 +337,24 @@ class Settler:
 
     # --- the account's history ----------------------------------------------------------------------------------------
 
-    async def _history(
-        self, order: DriftOrder, placed: OrderPlaced, record: TransactionRecord
-    ) -> list[OrderTrail] | None:
-        """Return what transactions after `record` say of the account's orders, oldest first.
+    async def _history(self, order: DriftOrder, placed: OrderPlaced, placing: OrderTrail) -> list[OrderTrail] | None:
+        """Return what transactions after the one that placed it say of the account's orders, oldest first.
 
         They are read from the newest back, to one before which nothing is left to find: the order's own end shows by
         its sums whether its fills are all there. Null when one is listed that cannot be had, or when the history is
         longer than is read and shows no end.
         """
-        oldest = max(record.slot, self._untouched.get((order.user, placed.order_id), 0))
+        oldest = max(placing.slot, self._untouched.get((order.user, placed.order_id), 0))
         trails: list[OrderTrail] = []
         before: str | None = None
         for _ in range(_MAX_PAGES):
             page = await self._cluster.all_nodes.signatures_for(
                 Pubkey.from_string(order.user),
                 before=before,
-                until=record.signature,
+                until=placing.signature,
                 limit=_PAGE,
                 commitment=self._commitment,
-                min_context_slot=record.slot,
+                min_context_slot=placing.slot,
             )
             infos = [each for each in page if each.slot >= oldest and not each.failed]
             for start in range(0, len(infos), _AT_ONCE):
@@ -314,11 +371,6 @@ class Settler:
             before = page[-1].signature
         return trails[::-1] if trails and _found(trails[::-1], placed.order_id).is_whole else None
 
-    def _note_untouched(self, order: DriftOrder, placed: OrderPlaced, slot: int) -> None:
-        self._untouched[order.user, placed.order_id] = slot - _FINAL_SLOTS
-        if len(self._untouched) > _REMEMBERED_TRAILS:
-            self._untouched.popitem(last=False)
-
     async def _trail_at(self, info: SignatureInfo, order: DriftOrder) -> OrderTrail | None:
         known = self._trails.get((order.user, info.signature))
         if known is not None:
@@ -331,10 +383,23 @@ class Settler:
     def _trail(self, record: TransactionRecord, order: DriftOrder) -> OrderTrail:
         trail = trail_of(record, self._config.program_id, Pubkey.from_string(order.user))
         if record.finalized and record.logs_complete:
-            self._trails[order.user, record.signature] = trail
-            if len(self._trails) > _REMEMBERED_TRAILS:
-                self._trails.popitem(last=False)
+            _keep(self._trails, (order.user, record.signature), trail)
         return trail
+
+
+async def _answered(outcome: Awaitable[Outcome], slot: int) -> Outcome:
+    """Return the outcome of what executed in `slot`; unknown where the nodes give no answer."""
+    try:
+        return await outcome
+    except ConnectionFailed as error:
+        return unknown(str(error), slot, landed=True)
+
+
+def _keep(store: OrderedDict[K, V], key: K, value: V) -> None:
+    """Remember a value; the oldest are forgotten."""
+    store[key] = value
+    if len(store) > _REMEMBERED:
+        store.popitem(last=False)
 
 
 def unfilled_in(order: DriftOrder, logs: Sequence[str], program_id: Pubkey) -> ProviderError | None:

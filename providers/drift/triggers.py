@@ -22,14 +22,14 @@ from solders.pubkey import Pubkey
 from providers.base.errors import BelowMinimum, InvalidSize, InvalidTrigger
 from providers.base.types import OrderKind, OrderTerms, Side, Trigger
 from providers.drift.build import DriftOrder, free_user_order_id
-from providers.drift.constants import BASE_PRECISION, PRICE_PRECISION
+from providers.drift.constants import BASE_PRECISION, PRICE_PRECISION, MarketType, OrderType
 from providers.drift.curve import round_size
 from providers.drift.errors import drift_refusal
-from providers.drift.layouts import User
+from providers.drift.layouts import Order, User
 from providers.drift.quote import close_refusal, direction_of
 from providers.drift.reading import Snapshot
 
-__all__ = ["plan_trigger", "trigger_price_of"]
+__all__ = ["is_placed_by", "plan_trigger", "trigger_price_of"]
 
 _MAX_PRICE: Final = 2**64 - 1
 
@@ -98,3 +98,19 @@ def trigger_price_of(trigger: Trigger, tick: int) -> int:
     if trigger.price <= 0 or not 0 < price <= _MAX_PRICE:
         raise InvalidTrigger(f"the venue has no trigger price for {trigger.price}")
     return price
+
+
+def is_placed_by(lying: Order, order: DriftOrder) -> bool:
+    """Whether an order that lies on the venue is this trigger, by our number and all of its terms.
+
+    Its slot is the caller's to judge: a number is used again once its order has ended.
+    """
+    return (
+        lying.market_type == MarketType.PERP
+        and lying.order_type == OrderType.TRIGGER_MARKET
+        and lying.order_id >= order.next_order_id
+        and (lying.user_order_id, lying.market_index) == (order.user_order_id, order.market_index)
+        and (lying.direction, lying.base_asset_amount) == (order.direction, order.size)
+        and (lying.trigger_price, lying.fires_above) == (order.trigger_price, order.trigger_above)
+        and lying.reduce_only
+    )

@@ -62,6 +62,7 @@ def test_the_first_transaction_of_an_account_is_told() -> None:
     """An account that no transaction ever named has a mark too, and nothing of what follows is passed over."""
 
     async def play(desk: Desk) -> None:
+        assert await desk.solana.all_nodes.signatures_for(desk.world.trader_account.user) == ()
         start = await desk.provider.history(None, await seen(desk))
         assert start.newest is not None
         assert start == VenueHistory(events=(), complete=True, newest=start.newest)

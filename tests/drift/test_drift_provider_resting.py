@@ -176,6 +176,8 @@ def test_an_expired_order_is_taken_off_by_a_keeper(binary: Path | None) -> None:
         assert outcome.error is not None
         assert (outcome.error.code, outcome.error.raw_name) == (AuctionExpired.code, "OrderExpired")
         assert outcome.evidence[0].kind == "order_ended"
+        # The keeper's flat fee.
+        assert outcome.evidence[0].fee_usd == Decimal("0.01")
         deadline = submission.may_fill_until
         assert deadline is not None
         assert desk.clock.now() >= deadline

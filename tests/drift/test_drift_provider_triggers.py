@@ -428,6 +428,57 @@ def test_what_happened_while_nobody_looked(binary: Path | None) -> None:
     at_desk(play, binary=binary)
 
 
+LONG_AGO_SLOTS = 700
+"""After this many slots nobody doubts any more whether a transaction could land still."""
+
+
+def test_nodes_that_have_forgotten_the_placement(binary: Path | None) -> None:
+    """A stop outlives the nodes' history: who saw it placed goes on; who did not finds it by number, terms and slot."""
+
+    async def play(desk: Desk) -> None:
+        await holding(desk)
+        twin = await desk.protect(Side.LONG, "10", "145", above=False)
+        leg = await desk.protect(Side.LONG, "10", "145", above=False)
+        await desk.slots(40)
+        assert (await desk.provider.settle(leg)).resting
+        await desk.slots(LONG_AGO_SLOTS)
+        desk.cluster.forget_history(2)
+        newcomer = desk.restarted()
+        orders = {each.order_id for each in account(desk).orders}
+        seen = [await newcomer.settle(each) for each in (twin, leg)]
+        assert all(each.resting and each.landed and shown_by(each) == "trigger_resting" for each in seen)
+        assert {each.evidence[0].detail for each in seen} == {f"order {order_id}" for order_id in orders}
+        cancel = await newcomer.cancel(twin)
+        assert cancel is not None
+        await newcomer.submit(cancel)
+        assert (await desk.settled(twin, provider=newcomer)).state is OutcomeState.DEAD
+        move(desk, "144")
+        outcome = await desk.settled(leg)
+        assert outcome.state is OutcomeState.FILLED
+        assert (await newcomer.settle(leg)).fills == outcome.fills
+        assert await desk.held() == 0
+
+    at_desk(play, binary=binary)
+
+
+def test_forgotten_and_gone_proves_nothing(binary: Path | None) -> None:
+    """Neither its placement nor the order is there for who never saw it: unknown, and nothing to cancel."""
+
+    async def play(desk: Desk) -> None:
+        await holding(desk)
+        leg = await desk.protect(Side.LONG, "10", "145", above=False)
+        move(desk, "144")
+        assert (await desk.settled(leg)).state is OutcomeState.FILLED
+        await desk.slots(LONG_AGO_SLOTS)
+        desk.cluster.forget_history(2)
+        newcomer = desk.restarted()
+        outcome = await newcomer.settle(leg)
+        assert (outcome.state, outcome.fills, outcome.resting) == (OutcomeState.UNKNOWN, (), False)
+        assert await newcomer.cancel(leg) is None
+
+    at_desk(play, binary=binary)
+
+
 async def refused(desk: Desk, leaf: type[ProviderError], size: str = "10", price: str = "145") -> ProviderError:
     """Require that a stop of the long is refused, and that nothing rests more than before."""
     before = len(account(desk).orders)
