@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import pytest
+from solders.account import Account
+from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.system_program import CreateAccountWithSeedParams, create_account_with_seed
 
 from providers.base.errors import BadAnswer, LiveTradingOff, NodeBehind
 from providers.solana import account_history
 from providers.solana.settings import SolanaSettings
+from providers.solana.signer import KeypairSigner
 from providers.solana.signer_history import SolanaSignerHistory
-from tests.solana.solana_world import VENUE, WALLET, Json, World, pay, run_world, signed
+from tests.solana.solana_world import SOL, VENUE, WALLET, Json, World, pay, run_world, signed
 
 
-def we_pay(world: World, lamports: int) -> str:
+def we_pay(world: World, lamports: int, key: Keypair = WALLET) -> str:
     """Send a transfer with our key, past the router."""
     blockhash = world.chain.latest_blockhash()
-    result = world.chain.execute(signed(WALLET, blockhash, pay(WALLET.pubkey(), VENUE, lamports)))
+    result = world.chain.execute(signed(key, blockhash, pay(key.pubkey(), VENUE, lamports)))
     assert result.ok, result.err
     return result.signature
 
@@ -53,12 +56,15 @@ def test_the_first_transaction_of_a_new_key_is_told() -> None:
     """A key without any history has a mark too: what it signs next is told, however long nobody looked."""
 
     async def story(world: World) -> None:
-        history = world.solana.signer_history
+        key = Keypair.from_seed(bytes([9] * 32))
+        # Its lamports are there since the chain began: no transaction ever named it.
+        world.chain.set_account(key.pubkey(), Account(SOL, b"", Pubkey.default()))
+        history = SolanaSignerHistory(world.solana.all_nodes, KeypairSigner(bytes(key)), world.solana.settings)
         own, mark = await history.own_transactions(None, await seen(world))
         assert own == ()
         assert mark is not None
         assert await history.own_transactions(mark, await seen(world)) == ((), mark)
-        first, second = we_pay(world, 1), we_pay(world, 2)
+        first, second = we_pay(world, 1, key), we_pay(world, 2, key)
         through = await seen(world)
         assert await history.own_transactions(mark, through) == ((first, second), second)
         assert await history.own_transactions(None, through) == ((), second)
