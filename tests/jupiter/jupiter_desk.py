@@ -89,6 +89,10 @@ class JupiterDesk(VenueDesk[JupiterProvider]):
         """Set what the owner's wallet has."""
         self.cluster.set_account(self.owner, Account(lamports, b"", Pubkey.default()))
 
+    def drop_token_account(self, symbol: str) -> None:
+        """Take the owner's token account away."""
+        self.cluster.set_account(associated_token_account(self.owner, self.world.custody(symbol).mint), None)
+
     def with_config(self, config: JupiterConfig) -> JupiterProvider:
         """Return a provider with other settings, on connections of its own."""
         return JupiterProvider(self._connection(self.signer), config)
