@@ -5,8 +5,14 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+from solders.instruction import AccountMeta, Instruction
+from solders.pubkey import Pubkey
+from solders.system_program import CreateAccountWithSeedParams, create_account_with_seed
 
+from router.localnet.jupiter.calls import create_increase
 from router.localnet.jupiter.pricing import LONG
+from router.localnet.jupiter.venue import INCREASE
+from router.localnet.spl import TOKEN_PROGRAM
 from tests.localnet_jupiter.jupiter_bench import SOL, USD, Venue
 
 FEE = 5_000
@@ -87,3 +93,37 @@ def test_a_refused_execution_costs_the_keeper_alone(venue: Venue) -> None:
     assert venue.execute(key) == 6021
     assert (venue.lamports(), venue.tokens("USDC"), venue.tokens("USDC", key)) == (lamports, tokens, 100 * USD)
     assert keeper - venue.lamports(venue.world.keeper.pubkey()) == FEE
+
+
+def test_a_long_funds_itself_from_an_account_that_is_gone_again(venue: Venue) -> None:
+    """Wrapped SOL for the collateral is made, used and closed in the request's own transaction."""
+    lamports, rent = venue.lamports(), ESCROW_RENT
+    wallet, slot = venue.trader, venue.slot(side=LONG)
+    funding = Pubkey.create_with_seed(wallet, "funding", TOKEN_PROGRAM)
+    created = create_account_with_seed(
+        CreateAccountWithSeedParams(
+            from_pubkey=wallet,
+            to_pubkey=funding,
+            base=wallet,
+            seed="funding",
+            lamports=rent + SOL,
+            space=165,
+            owner=TOKEN_PROGRAM,
+        )
+    )
+    mint = AccountMeta(slot.collateral.mint, is_signer=False, is_writable=False)
+    place = AccountMeta(funding, is_signer=False, is_writable=True)
+    initialised = Instruction(TOKEN_PROGRAM, bytes([18]) + bytes(wallet), [place, mint])
+    request = create_increase(slot, 1, size_usd=500 * USD, collateral_tokens=SOL, funding=funding)
+    owner = AccountMeta(wallet, is_signer=True, is_writable=True)
+    gone = Instruction(TOKEN_PROGRAM, bytes([9]), [place, owner, owner])
+    assert venue.send(created, initialised, request, gone) is None
+    assert venue.cluster.account(funding) is None
+    key = slot.request(1, INCREASE)
+    assert venue.tokens("SOL", key) == SOL
+    assert lamports - venue.lamports() == FEE + SOL + REQUEST_RENT + ESCROW_RENT + POSITION_RENT
+    assert venue.execute(key) is None
+    venue.wrap(0)
+    assert venue.close(key) is None
+    assert lamports - venue.lamports() == FEE + SOL + POSITION_RENT
+    assert venue.position(side=LONG).size_usd == 500 * USD

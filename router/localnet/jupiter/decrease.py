@@ -197,9 +197,6 @@ def liquidate(run: Execution) -> int:
     closed = reduction(sides, position.size_usd, 0)
     before, kept = dataclasses.replace(position), closed.paid
     apply(sides, msgspec.structs.replace(closed, paid=0, paid_tokens=0))
-    if position.side != LONG:
-        # A short's collateral becomes the pool's only now; a long's was all along.
-        collateral.assets.owned += token.tokens(kept, collateral.decimals)
     run.emit(
         LiquidateFullPositionEvent(
             position_key=run.key("position"),

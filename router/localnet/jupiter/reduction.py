@@ -113,10 +113,9 @@ def apply(sides: Sides, done: Reduction) -> None:
         returned = position.collateral_usd - max(done.collateral, 0)
         assets.guaranteed_usd = max(assets.guaranteed_usd - done.size + returned, 0)
     else:
-        # A short's collateral is not: the pool gains what the trader loses.
-        gained = -done.pnl if done.pnl >= 0 else min(-done.pnl, position.collateral_usd)
-        moved = sides.token.tokens(abs(gained), collateral.decimals)
-        assets.owned = max(assets.owned + (moved if gained > 0 else -moved), 0)
+        # A short's collateral is not: the pool gains or gives whatever of it is not left, paid or a fee.
+        gained = position.collateral_usd - max(done.collateral, 0) - done.paid - done.fee_usd
+        assets.owned = max(assets.owned + sides.token.tokens(gained, collateral.decimals), 0)
         custody.assets.global_short_sizes = max(custody.assets.global_short_sizes - done.size, 0)
     position.size_usd -= done.size
     position.locked_amount -= unlocked
