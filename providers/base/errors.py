@@ -48,6 +48,7 @@ ProviderError
 │   └── OracleDeviates          the venue's oracle is too far from the independent price
 ├── InvalidOrder                wrong whatever the venue: answer at once
 │   ├── InvalidSize             rounds to nothing, or is not a size
+│   ├── InvalidTrigger          a stop or take profit that could not do its work
 │   └── NothingLeft             nothing is left of what was to be closed
 ├── PolicyRefusal               our own rules: answer at once
 │   ├── LiveTradingOff          mainnet without the second switch
@@ -86,6 +87,7 @@ __all__ = [
     "InsufficientCollateral",
     "InvalidOrder",
     "InvalidSize",
+    "InvalidTrigger",
     "LeverageAboveMaximum",
     "LiveTradingOff",
     "LockHeld",
@@ -474,6 +476,12 @@ class InvalidSize(InvalidOrder):
     """Rounds to nothing, or is not a size."""
 
     code = "invalid_size"
+
+
+class InvalidTrigger(InvalidOrder):
+    """A stop or take profit that could not do its work."""
+
+    code = "invalid_trigger"
 
 
 class NothingLeft(InvalidOrder):
