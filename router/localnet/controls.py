@@ -15,7 +15,6 @@ from solders.account import Account
 from solders.pubkey import Pubkey
 
 from router.localnet.actors import ActorCluster, Keeper, Maker, OraclePublisher
-from router.localnet.bank import Execution
 from router.localnet.control_methods import register_controls
 from router.localnet.drift.addresses import user_address
 from router.localnet.drift.enums import BalanceType, Direction, ExchangeStatus, MarketStatus, PerpOperation, UserStatus
@@ -26,6 +25,7 @@ from router.localnet.drift.model import halt_marker
 from router.localnet.drift.spot import token_amount as scaled_tokens
 from router.localnet.oracle import PythPrice, read_price, with_price
 from router.localnet.outsiders import Outsiders
+from router.localnet.sending import signature_of
 from router.localnet.spl import rent_exempt, token_amount, with_token_amount
 from router.localnet.wire import Json
 from router.localnet.world import World, fund_wallet
@@ -255,11 +255,11 @@ class Controls:
             ValueError: the program refused it.
         """
         direction = Direction.LONG if side == "long" else Direction.SHORT
-        return _signature(self.maker.place(self.world.market(market), direction, base, price))
+        return signature_of(self.maker.place(self.world.market(market), direction, base, price))
 
     def maker_cancel(self) -> str:
         """Have the maker cancel all that rests; return the signature."""
-        return _signature(self.maker.cancel_all())
+        return signature_of(self.maker.cancel_all())
 
     def liquidate(self, market: str, *, collateral_bps: int = 300) -> str:
         """Have the trader's position liquidated, a part of it or all (`Outsiders.liquidate`); return the signature.
@@ -267,7 +267,7 @@ class Controls:
         Raises:
             ValueError: there is no position, its profit alone keeps it, or the program refused.
         """
-        return _signature(self.outsiders.liquidate(self.world.market(market), collateral_bps=collateral_bps))
+        return signature_of(self.outsiders.liquidate(self.world.market(market), collateral_bps=collateral_bps))
 
     def foreign_trade(
         self, market: str, side: Literal["long", "short"], base: Decimal, *, own_key: bool = False
@@ -278,7 +278,7 @@ class Controls:
             ValueError: the program refused it.
         """
         direction = Direction.LONG if side == "long" else Direction.SHORT
-        return _signature(self.outsiders.trade(self.world.market(market), direction, base, own_key=own_key))
+        return signature_of(self.outsiders.trade(self.world.market(market), direction, base, own_key=own_key))
 
     # Bytes
 
@@ -304,12 +304,6 @@ class Controls:
         content = self._read(layout, key)
         change(content)
         self._write(key, content)
-
-
-def _signature(result: Execution) -> str:
-    if not result.ok:
-        raise ValueError(f"refused: {result.err}")
-    return result.signature
 
 
 def run_world(cluster: ControlCluster, world: World) -> Controls:

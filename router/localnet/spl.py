@@ -23,6 +23,7 @@ __all__ = [
     "transfer_tokens",
     "with_more_supply",
     "with_token_amount",
+    "wrapped_sol",
 ]
 
 SYSTEM_PROGRAM = Pubkey.from_string("11111111111111111111111111111111")
@@ -35,6 +36,8 @@ _TOKEN = struct.Struct("<32s32sQI32sBIQQI32s")
 _TOKEN_AMOUNT = struct.Struct("<Q")
 _TOKEN_AMOUNT_OFFSET = 64
 _SUPPLY_OFFSET = 36
+_NATIVE = struct.Struct("<IQ")
+_NATIVE_OFFSET = 109
 _INITIALIZED = 1
 _LAMPORTS_PER_BYTE = 6_960
 _ACCOUNT_OVERHEAD = 128
@@ -88,6 +91,14 @@ def with_token_amount(account: Account, amount: int) -> Account:
     data = bytearray(account.data)
     _TOKEN_AMOUNT.pack_into(data, _TOKEN_AMOUNT_OFFSET, amount)
     return Account(account.lamports, bytes(data), account.owner)
+
+
+def wrapped_sol(mint: Pubkey, owner: Pubkey, lamports: int) -> Account:
+    """Return a token account that holds wrapped SOL: it says how many of its own lamports are rent."""
+    account = token_account(mint, owner, lamports)
+    data = bytearray(account.data)
+    _NATIVE.pack_into(data, _NATIVE_OFFSET, 1, account.lamports)
+    return Account(account.lamports + lamports, bytes(data), account.owner)
 
 
 def associated_token_account(owner: Pubkey, mint: Pubkey) -> Pubkey:

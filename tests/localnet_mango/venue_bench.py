@@ -14,12 +14,13 @@ from solders.pubkey import Pubkey
 from providers.base.clock import VirtualClock
 from router.localnet.cluster import Cluster, ClusterConfig
 from router.localnet.mango.account_layouts import PerpPosition
-from router.localnet.mango.actors import read_account, send
+from router.localnet.mango.actors import read_account
 from router.localnet.mango.controls import open_mango
 from router.localnet.mango.execution import Content
 from router.localnet.mango.genesis import account_data
 from router.localnet.mango.model import MangoModel
 from router.localnet.mango.numbers import FRACTION_BITS
+from router.localnet.sending import send
 from router.localnet.world import WorldKeys, build_world
 from tests.localnet_mango.market_bench import printed_in
 

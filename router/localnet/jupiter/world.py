@@ -34,6 +34,7 @@ from router.localnet.spl import (
     token_amount,
     with_more_supply,
     with_token_amount,
+    wrapped_sol,
 )
 from router.localnet.world import USDC_MINT, WorldCluster, WorldKeys
 
@@ -54,7 +55,6 @@ SOL_MINT = Pubkey.from_string("So11111111111111111111111111111111111111112")
 
 _LAMPORTS_PER_SOL = 10**9
 _KEEPER_SOL = 1_000
-_NATIVE_AT = 109
 _KEEPER = "jupiter/keeper"
 
 
@@ -309,10 +309,7 @@ def _put_tokens(cluster: WorldCluster, address: Pubkey, mint: Pubkey, owner: Pub
     """Set what a token account holds; wrapped SOL is lamports, anything else the mint knows of."""
     before = cluster.account(address)
     if mint == SOL_MINT:
-        account = token_account(mint, owner, amount)
-        data = bytearray(account.data)
-        data[_NATIVE_AT : _NATIVE_AT + 12] = (1).to_bytes(4, "little") + account.lamports.to_bytes(8, "little")
-        cluster.set_account(address, Account(account.lamports + amount, bytes(data), account.owner))
+        cluster.set_account(address, wrapped_sol(mint, owner, amount))
         return
     held = 0 if before is None else token_amount(bytes(before.data))
     account = token_account(mint, owner, amount) if before is None else with_token_amount(before, amount)

@@ -10,15 +10,10 @@ import logging
 from collections.abc import Sequence
 
 import msgspec
-from solders.compute_budget import set_compute_unit_limit
 from solders.instruction import Instruction
-from solders.keypair import Keypair
-from solders.message import MessageV0
 from solders.pubkey import Pubkey
-from solders.transaction import VersionedTransaction
 
 from router.localnet.actors import ActorCluster
-from router.localnet.bank import Execution
 from router.localnet.mango.account_layouts import MangoAccount
 from router.localnet.mango.calls import OrderCall, cancel_order, consume_events, health_metas, place_order
 from router.localnet.mango.enums import FREE_SLOT, OrderTree, PlaceOrderType, Side
@@ -26,8 +21,9 @@ from router.localnet.mango.genesis import Level
 from router.localnet.mango.queue import EventQueue, FillEvent, OutEvent
 from router.localnet.mango.world import MangoMarket, MangoWorld
 from router.localnet.oracle import read_price, with_price
+from router.localnet.sending import send
 
-__all__ = ["MangoCranker", "MangoMaker", "MangoOracles", "active_markets", "oracle_lots", "read_account", "send"]
+__all__ = ["MangoCranker", "MangoMaker", "MangoOracles", "active_markets", "oracle_lots", "read_account"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,13 +36,6 @@ _EVENTS = 8
 _NUMBERS = 1_000
 _ROUNDS = 4
 _ORDERS_A_TRANSACTION = 4
-
-
-def send(cluster: ActorCluster, wallet: Keypair, instructions: Sequence[Instruction], *, number: int = 0) -> Execution:
-    """Execute instructions in one transaction, signed and paid by a wallet; `number` tells equal ones apart."""
-    everything = [set_compute_unit_limit(_COMPUTE_LIMIT - number % _NUMBERS), *instructions]
-    message = MessageV0.try_compile(wallet.pubkey(), everything, [], cluster.latest_blockhash())
-    return cluster.execute(VersionedTransaction(message, [wallet]))
 
 
 def _data(cluster: ActorCluster, key: Pubkey) -> bytes:

@@ -10,7 +10,6 @@ import msgspec
 from solders.account import Account
 from solders.pubkey import Pubkey
 
-from router.localnet.bank import Execution
 from router.localnet.codec import Layout
 from router.localnet.controls import ControlCluster
 from router.localnet.mango.account_layouts import MangoAccount
@@ -21,7 +20,6 @@ from router.localnet.mango.actors import (
     active_markets,
     oracle_lots,
     read_account,
-    send,
 )
 from router.localnet.mango.book import BookSide
 from router.localnet.mango.calls import OrderCall, health_metas, place_order
@@ -35,6 +33,7 @@ from router.localnet.mango.numbers import FRACTION_BITS
 from router.localnet.mango.queue import EventQueue, OutEvent
 from router.localnet.mango.world import MangoWorld, build_mango_world, open_mango_world
 from router.localnet.oracle import PythPrice, read_price, with_price
+from router.localnet.sending import send, signature_of
 from router.localnet.spl import rent_exempt, token_amount, with_token_amount
 from router.localnet.world import WorldKeys
 
@@ -225,7 +224,7 @@ class MangoControls:
         health, signer = health_metas(world, markets), world.keeper.wallet
         instruction = place_order(world, place, key, signer.pubkey(), order, health=health)
         self._trades += 1
-        return _signature(send(self.cluster, signer, [instruction], number=self._trades))
+        return signature_of(send(self.cluster, signer, [instruction], number=self._trades))
 
     def liquidate(self, market: str, *, margin_share: Decimal = Decimal("0.8")) -> str:
         """Have the trader's position liquidated, a part of it or all (`MangoLiquidator`); return the signature.
@@ -233,7 +232,7 @@ class MangoControls:
         Raises:
             ValueError: there is no position, its profit alone keeps it, or the program refused.
         """
-        return _signature(self.liquidator.liquidate(self.world.market(market), margin_share=margin_share))
+        return signature_of(self.liquidator.liquidate(self.world.market(market), margin_share=margin_share))
 
     def run_maker(self, *, running: bool = True) -> None:
         """Let the maker work, or stand still."""
@@ -262,12 +261,6 @@ class MangoControls:
         content = layout.decode(bytes(self._account(key).data), _DISCRIMINATOR)
         change(content)
         self._write(key, content)
-
-
-def _signature(result: Execution) -> str:
-    if not result.ok:
-        raise ValueError(f"refused: {result.err}")
-    return result.signature
 
 
 def run_mango(cluster: ControlCluster, world: MangoWorld) -> MangoControls:

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from router.localnet.actors import ActorCluster
 from router.localnet.bank import Execution
-from router.localnet.mango.actors import MangoCranker, read_account, send
+from router.localnet.mango.actors import MangoCranker, read_account
 from router.localnet.mango.calls import liquidate_base, scanned_metas
 from router.localnet.mango.execution import Execution as Instruction
 from router.localnet.mango.health import Health, HealthKind, MarketPart, health_of
@@ -15,6 +15,7 @@ from router.localnet.mango.health_accounts import ScannedAccounts
 from router.localnet.mango.numbers import I64_MAX, ONE
 from router.localnet.mango.world import MangoMarket, MangoWorld
 from router.localnet.programs import Call, ModelRefusal
+from router.localnet.sending import send
 
 __all__ = ["MangoLiquidator"]
 

@@ -41,7 +41,14 @@ from router.localnet.mango.genesis import (
 from router.localnet.mango.layouts import Bank
 from router.localnet.mango.numbers import ONE
 from router.localnet.oracle import PythPrice, price_account
-from router.localnet.spl import associated_token_account, mint_account, rent_exempt, token_account, with_more_supply
+from router.localnet.spl import (
+    associated_token_account,
+    mint_account,
+    rent_exempt,
+    token_account,
+    with_more_supply,
+    wrapped_sol,
+)
 from router.localnet.world import USDC_MINT, WorldCluster, WorldKeys
 
 __all__ = [
@@ -63,7 +70,6 @@ SOL_MINT = Pubkey.from_string("So11111111111111111111111111111111111111112")
 _USDC = 10**6
 _LAMPORTS_PER_SOL = 10**9
 _ORACLE_CONFIDENCE = Decimal("0.0002")
-_NATIVE_AT = 109
 _ORDER_SLOTS = 32
 _MAKER_ORDER_SLOTS = 64
 
@@ -379,17 +385,10 @@ def _write_tokens(cluster: WorldCluster, world: MangoWorld, deposits: int) -> No
         if mint is None:
             mint = mint_account(admin, supply=0, decimals=bank.terms.decimals)
         cluster.set_account(bank.mint, with_more_supply(mint, held) if held else mint)
-        vault = token_account(bank.mint, world.group, held)
-        cluster.set_account(bank.vault, _wrapping(vault) if bank.mint == SOL_MINT else vault)
+        made = wrapped_sol if bank.mint == SOL_MINT else token_account
+        cluster.set_account(bank.vault, made(bank.mint, world.group, held))
     insurance = insurance_vault_address(world.program_id, world.group)[0]
     cluster.set_account(insurance, token_account(world.usdc_mint, world.group, 0))
-
-
-def _wrapping(account: Account) -> Account:
-    """Return an empty token account that holds wrapped SOL: it says how many of its lamports are rent."""
-    data = bytearray(account.data)
-    data[_NATIVE_AT : _NATIVE_AT + 12] = (1).to_bytes(4, "little") + account.lamports.to_bytes(8, "little")
-    return Account(account.lamports, bytes(data), account.owner)
 
 
 def _write_wallets(cluster: WorldCluster, world: MangoWorld, purses: tuple[_Purse, ...]) -> None:
