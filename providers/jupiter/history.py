@@ -46,7 +46,7 @@ _OWNER_AT: Final = 8
 
 
 class _Lines(msgspec.Struct, frozen=True, kw_only=True):
-    """What one node lists of one address since a slot; `whole` when nothing can be missing."""
+    """What one node lists of one address since a slot, oldest first; `whole` when nothing can be missing."""
 
     lines: tuple[SignatureInfo, ...]
     whole: bool
@@ -204,13 +204,13 @@ async def _list(node: Node, *, address: Pubkey, since_slot: int, through_slot: i
         )
         found.extend(line for line in page if since_slot <= line.slot <= through_slot)
         if page and page[-1].slot < since_slot:
-            return _Lines(lines=tuple(found), whole=True)
+            return _Lines(lines=tuple(reversed(found)), whole=True)
         if len(page) < _PAGE:
             # Asked last: what it still serves now, it served a moment ago.
             served = await node.first_available_block()
-            return _Lines(lines=tuple(found), whole=served <= since_slot)
+            return _Lines(lines=tuple(reversed(found)), whole=served <= since_slot)
         before = page[-1].signature
-    return _Lines(lines=tuple(found), whole=False)
+    return _Lines(lines=tuple(reversed(found)), whole=False)
 
 
 def _resting(key: Pubkey, request: PositionRequest, place: Place, placed_by: str | None) -> VenueOrder:

@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import TypeVar
 
+import msgspec
 from solders.account import Account
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
-from providers.base.types import OrderKind, OrderTerms, Outcome, Side, Submission, Trigger
+from providers.base.types import LockRef, OrderKind, OrderTerms, Outcome, Side, Submission, Trigger
 from providers.jupiter.build import JupiterOrder, decode_order
 from providers.jupiter.config import JupiterConfig
 from providers.jupiter.provider import JupiterProvider
@@ -66,13 +67,20 @@ class JupiterDesk(VenueDesk[JupiterProvider]):
         """Close, and wait for what became of it."""
         return await self.settled(await self.close(side, size, **more))
 
-    async def trigger_terms(self, side: Side, size: Decimal, price: str, *, above: bool, worst: str) -> OrderTerms:
+    async def trigger_terms(
+        self,
+        side: Side,
+        size: Decimal,
+        price: str,
+        *,
+        above: bool,
+        worst: str,
+        lock: LockRef | None = None,
+        number: int = 1,
+    ) -> OrderTerms:
         """Return the terms of a trigger."""
-        terms = await self.terms(side, f"{size:f}", kind=OrderKind.CLOSE, worst=worst)
-        return OrderTerms(
-            **{name: getattr(terms, name) for name in terms.__struct_fields__ if name != "trigger"},
-            trigger=Trigger(price=Decimal(price), above=above),
-        )
+        terms = await self.terms(side, f"{size:f}", kind=OrderKind.CLOSE, worst=worst, lock=lock, number=number)
+        return msgspec.structs.replace(terms, trigger=Trigger(price=Decimal(price), above=above))
 
     async def fees(self, submission: Submission) -> int:
         """Return what a transaction that landed paid the network."""

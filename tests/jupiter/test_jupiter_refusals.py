@@ -51,6 +51,16 @@ TROUBLES: list[tuple[Side, Trouble, type[ProviderError], int | None]] = [
 ]
 
 
+# A venue that is full, stricter, or takes no more.
+FULL: list[Trouble] = [
+    _free("USDC", 0),
+    lambda desk: desk.controls.set_caps(SOL, short_usd=Decimal(0), position_usd=Decimal(1)),
+    lambda desk: desk.controls.set_max_leverage(SOL, Decimal("1.5")),
+    lambda desk: desk.controls.pause("increase"),
+    lambda desk: desk.controls.pause("increase", SOL),
+]
+
+
 @pytest.mark.parametrize(("side", "trouble", "leaf", "code"), TROUBLES)
 def test_an_open_is_refused_before_it_is_signed(
     side: Side, trouble: Trouble, leaf: type[ProviderError], code: int | None
@@ -74,16 +84,7 @@ def test_an_open_is_refused_before_it_is_signed(
     at_jupiter_desk(play)
 
 
-@pytest.mark.parametrize(
-    "trouble",
-    [
-        _free("USDC", 0),
-        lambda desk: desk.controls.set_caps(SOL, short_usd=Decimal(0), position_usd=Decimal(1)),
-        lambda desk: desk.controls.set_max_leverage(SOL, Decimal("1.5")),
-        lambda desk: desk.controls.pause("increase"),
-        lambda desk: desk.controls.pause("increase", SOL),
-    ],
-)
+@pytest.mark.parametrize("trouble", FULL)
 def test_what_stops_opens_stops_no_close(trouble: Trouble) -> None:
     """A full, paused or stricter venue still closes."""
 

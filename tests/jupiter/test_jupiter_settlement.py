@@ -368,7 +368,7 @@ def test_a_position_changed_by_somebody_else() -> None:
         desk.controls.foreign_trade(SOL, "short", Decimal(300))
         desk.controls.revive()
         outcome = await desk.settled(closing)
-        assert (outcome.state, outcome.fills[0].size) == (OutcomeState.FILLED, 4)
+        assert (outcome.state, outcome.fills[0].size) == (OutcomeState.FILLED, Decimal(4))
         assert await desk.held() == -2
         desk.controls.run_keeper(running=False)
         closing = await desk.close(Side.SHORT, "2")

@@ -156,7 +156,7 @@ def test_every_lamport_comes_back() -> None:
         assert closed.state is OutcomeState.FILLED
         assert not desk.exists(order_in(closing).request)
         # The collateral less the fees of both ways, in tokens at the price that did not move.
-        paid = sum(each.fee_usd for each in (*opened.fills, *closed.fills))
+        paid = sum((each.fee_usd for each in (*opened.fills, *closed.fills)), Decimal(0))
         tokens = desk.tokens("SOL")
         assert tokens is not None
         assert abs(order.collateral_delta - tokens - paid / 150 * LAMPORTS) <= 20
