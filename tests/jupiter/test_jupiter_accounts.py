@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from importlib import resources
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from solders.pubkey import Pubkey
@@ -267,12 +267,8 @@ def without_extras(value: Any) -> Any:
     """Return a part of a description without prose."""
     extras = {"docs", "index", "pda", "relations", "returns"}
     if isinstance(value, dict):
-        fields = cast("dict[str, Any]", value)
-        return {name: without_extras(each) for name, each in fields.items() if name not in extras}
-    if isinstance(value, list):
-        items: list[Any] = value
-        return [without_extras(each) for each in items]
-    return value
+        return {name: without_extras(each) for name, each in value.items() if name not in extras}
+    return [without_extras(each) for each in value] if isinstance(value, list) else value
 
 
 def test_sizes_follow_from_the_description() -> None:
