@@ -5,10 +5,18 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+from solders.instruction import AccountMeta, Instruction
+from solders.keypair import Keypair
+from solders.pubkey import Pubkey
 
-from router.localnet.jupiter.calls import liquidate
+from router.localnet.jupiter.actors import read_content
+from router.localnet.jupiter.addresses import transfer_authority
+from router.localnet.jupiter.calls import execute, liquidate
 from router.localnet.jupiter.events import DecreasePositionEvent, IncreasePositionEvent, LiquidateFullPositionEvent
+from router.localnet.jupiter.layouts import AgPriceFeed
 from router.localnet.jupiter.pricing import LONG, SHORT, cumulative_rate, hourly_rate
+from router.localnet.jupiter.venue import INCREASE, MARKET
+from router.localnet.spl import associated_token_account, with_token_amount
 from tests.localnet_jupiter.jupiter_bench import SOL, USD, Venue
 
 FEE_BPS = 7
@@ -346,3 +354,80 @@ def test_liquidations_can_be_paused(venue: Venue) -> None:
     venue.controls.pause("liquidate")
     with pytest.raises(ValueError, match="6027"):
         venue.controls.liquidate("SOL-PERP", "short")
+
+
+# Accounts
+
+
+def replaced(venue: Venue, key: Pubkey, old: Pubkey, new: Pubkey) -> int | None:
+    """Execute a request with one address replaced by another wherever it stands."""
+    request = venue.request(key)
+    assert request is not None
+    keeper = venue.world.keeper
+    call = execute(venue.world, key, request, venue.position(), keeper.pubkey())
+    metas = [
+        AccountMeta(new if meta.pubkey == old else meta.pubkey, meta.is_signer, meta.is_writable)
+        for meta in call.accounts
+    ]
+    return venue.send(Instruction(call.program_id, bytes(call.data), metas), wallet=keeper)
+
+
+def test_a_keeper_cannot_choose_prices_or_vaults(venue: Venue) -> None:
+    """Feeds other than the custody's are 6002, another vault or authority 2006, another position or collateral 2001."""
+    world, ether = venue.world, venue.world.custody("ETH")
+    sol, usdc = world.custody("SOL"), world.custody("USDC")
+    key = venue.open()
+    assert replaced(venue, key, sol.feed, ether.feed) == 6002
+    assert replaced(venue, key, usdc.feed, ether.feed) == 6002
+    assert replaced(venue, key, sol.terms.oracle, ether.terms.oracle) == 6002
+    assert replaced(venue, key, usdc.vault, world.custody("USDT").vault) == 2006
+    assert replaced(venue, key, usdc.address, world.custody("USDT").address) == 2001
+    assert replaced(venue, key, venue.slot().address, sol.address) == 2001
+    escrow = associated_token_account(key, usdc.mint)
+    assert replaced(venue, key, escrow, Keypair().pubkey()) == 3012
+    venue.controls.fund_wallet(world.keeper.pubkey(), "USDC", Decimal(100))
+    own = associated_token_account(world.keeper.pubkey(), usdc.mint)
+    assert replaced(venue, key, escrow, own) == 2015
+    assert venue.execute(key) is None
+    closing = venue.reduce()
+    assert replaced(venue, closing, transfer_authority()[0], world.keeper.pubkey()) == 2006
+    assert replaced(venue, closing, venue.trader, world.maker.pubkey()) == 2001
+    assert venue.execute(closing) is None
+
+
+def test_instructions_fit_their_kind_of_request(venue: Venue) -> None:
+    """A stop is not executed as a market request, nor an open as a close."""
+    venue.holding()
+    stop = venue.reduce(trigger=(160 * USD, True))
+    venue.controls.set_oracle_price("SOL-PERP", Decimal(161))
+    request = venue.request(stop)
+    assert request is not None
+    keeper = venue.world.keeper
+    request.request_type = MARKET
+    assert venue.send(execute(venue.world, stop, request, venue.position(), keeper.pubkey()), wallet=keeper) == 6036
+    request.request_change = INCREASE
+    assert venue.send(execute(venue.world, stop, request, venue.position(), keeper.pubkey()), wallet=keeper) == 6016
+    assert venue.execute(stop) is None
+
+
+def test_no_price_is_no_price(venue: Venue) -> None:
+    """A feed that says zero is refused: 6004."""
+    key = venue.open()
+    feed = read_content(venue.cluster, venue.world.custody("SOL").feed, AgPriceFeed)
+    feed.price = 0
+    venue.edit(venue.world.custody("SOL").feed, feed)
+    assert venue.execute(key) == 6004
+
+
+def test_a_vault_that_has_lent_its_tokens_pays_nothing(venue: Venue) -> None:
+    """A close that the vault cannot pay is 6014, and nothing of it happens."""
+    venue.holding()
+    vault = venue.world.custody("USDC").vault
+    account = venue.cluster.account(vault)
+    assert account is not None
+    venue.cluster.set_account(vault, with_token_amount(account, 98_599_999))
+    key = venue.reduce()
+    assert venue.execute(key) == 6014
+    assert venue.position().size_usd == 1_000 * USD
+    venue.cluster.set_account(vault, with_token_amount(account, 98_600_000))
+    assert venue.execute(key) is None

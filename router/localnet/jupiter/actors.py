@@ -69,11 +69,15 @@ class JupiterOracles:
     def __init__(self, cluster: ActorCluster, world: JupiterWorld) -> None:
         self._cluster = cluster
         self._feeds = tuple(custody.feed for custody in world.custodies)
+        self._published = 0
         self.frozen: set[Pubkey] = set()
 
     def on_slot(self, slot: int) -> None:  # noqa: ARG002 - prices have a time, not a slot
         """Publish the last price again in every second."""
         now = self._cluster.unix_timestamp
+        if now == self._published:
+            return
+        self._published = now
         for key in self._feeds:
             account = None if key in self.frozen else self._cluster.account(key)
             if account is None:
@@ -105,6 +109,7 @@ class JupiterKeeper:
         self._world = world
         self._since: dict[Pubkey, int] = {}
         self._not_before: dict[Pubkey, int] = {}
+        self._decoded: dict[Pubkey, tuple[bytes, PositionRequest]] = {}
         self._sent = 0
         self.running = True
         self.delay_slots = _DELAY_SLOTS
@@ -122,6 +127,7 @@ class JupiterKeeper:
         keys = {key for key, _ in requests}
         self._since = {key: self._since.get(key, slot) for key, _ in requests}
         self._not_before = {key: until for key, until in self._not_before.items() if key in keys}
+        self._decoded = {key: known for key, known in self._decoded.items() if key in keys}
         for key, request in requests:
             waits = slot < self._since[key] + self.delay_slots or slot < self._not_before.get(key, 0)
             if not waits and not self.dead:
@@ -131,8 +137,13 @@ class JupiterKeeper:
         prefix = account_discriminator("PositionRequest")
         for key, account in self._cluster.accounts_by_owner(self._world.program_id):
             data = bytes(account.data)
-            if data.startswith(prefix):
-                yield key, PositionRequest.decode(data, _DISCRIMINATOR)
+            if not data.startswith(prefix):
+                continue
+            known = self._decoded.get(key)
+            if known is None or known[0] != data:
+                known = data, PositionRequest.decode(data, _DISCRIMINATOR)
+                self._decoded[key] = known
+            yield key, known[1]
 
     def _attend(self, key: Pubkey, request: PositionRequest, slot: int) -> None:
         position = read_content(self._cluster, request.position, Position)
