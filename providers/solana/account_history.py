@@ -88,9 +88,12 @@ async def lines_after(
     # The longest list's own order within a slot is kept; what only another node lists goes in by its slot.
     merged: dict[str, SignatureInfo] = {}
     for each in sorted(whole or lists, key=lambda one: len(one.lines), reverse=True):
-        merged |= {line.signature: line for line in each.lines if line.signature not in merged}
+        for line in each.lines:
+            # What one node calls executed is read, whatever another says.
+            if line.signature not in merged or (merged[line.signature].failed and not line.failed):
+                merged[line.signature] = line
     enough = len(whole) >= pool.required_for_absence
-    agree = all(len(each.lines) == len(merged) for each in whole)
+    agree = all({line.signature: line for line in each.lines} == merged for each in whole)
     return AccountLines(lines=tuple(sorted(merged.values(), key=lambda line: line.slot)), complete=enough and agree)
 
 
@@ -127,8 +130,12 @@ async def events_after(
             if record is None and not line.failed:
                 logger.warning("history_transaction_missing", extra={"signature": line.signature})
                 return VenueHistory(events=tuple(events), complete=False, newest=newest)
+            if record is not None and record.err is not None:
+                # The list says that it executed, and the node that was first to answer that it did not.
+                logger.warning("history_transaction_disputed", extra={"signature": line.signature})
+                return VenueHistory(events=tuple(events), complete=False, newest=newest)
             newest = line.signature
-            if record is None or record.err is not None:
+            if record is None:
                 continue
             try:
                 events.extend(await events_of(record))

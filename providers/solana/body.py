@@ -19,7 +19,7 @@ class SolanaBody(msgspec.Struct, frozen=True, kw_only=True):
         signed: the complete signed transaction; the same bytes are sent every time.
         last_valid_block_height: what the node said that gave the blockhash.
         height_at_signing: highest block height that any node had spoken of when it was signed.
-        slot_at_signing: slot at which the blockhash was read; the transaction cannot have landed before it.
+        slot_at_signing: lowest slot that a node spoke of when it was signed; it cannot have landed before that.
         lock_instruction_index: of the order lock in the message; null when it carries none.
         signer: the fee payer's key.
         venue: the venue's own part, JSON.

@@ -15,11 +15,13 @@ from solders.pubkey import Pubkey
 from providers.base.clock import Clock
 from providers.base.errors import BadAnswer, NodeBehind, Phase
 from providers.solana.base58 import encode_base58
+from providers.solana.body import BLOCKHASH_LIFE_BLOCKS
 from providers.solana.logs import trace
 from providers.solana.records import ProgramFailure, TransactionRecord, decode_transaction, parse_failure, programs_of
 from providers.solana.rpc import RpcClient
 
 __all__ = [
+    "STALL_S",
     "AccountData",
     "AccountsAt",
     "Blockhash",
@@ -36,6 +38,11 @@ Commitment = Literal["confirmed", "finalized"]
 
 MAX_ACCOUNTS = 100
 MAX_SIGNATURES = 1000
+
+STALL_S = 15.0
+"""A node whose slot has not moved for this long stands still. A slot takes about 0.4 s."""
+# A node's heights are read a moment apart; a whole cluster has skipped more slots than this within a day.
+_BELIEVABLE_SPREAD_BLOCKS = 10_000
 
 # Slots, heights and lamports: all far below 2^63, which is as far as the bounds of a decoder go.
 _COUNT = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -193,6 +200,7 @@ class Node:
         slot_seen: highest slot that any of its answers was read at.
         height_seen: highest confirmed block height that it spoke of and that its slot bears out.
         moved_at: monotonic second at which `slot_seen` last grew beyond an earlier answer; null before.
+        slot_from, slot_asked_at: monotonic seconds at which `slot_seen` was first seen, and any slot last.
         sane_at: monotonic second at which the pool last found it fit for proofs; null before.
         failures, retry_at: failures in a row, and the monotonic second until which others are asked first.
     """
@@ -205,6 +213,8 @@ class Node:
         self.slot_seen = 0
         self.height_seen = 0
         self.moved_at: float | None = None
+        self.slot_from = 0.0
+        self.slot_asked_at = 0.0
         self.sane_at: float | None = None
         self.failures = 0
         self.retry_at = 0.0
@@ -213,6 +223,11 @@ class Node:
     def name(self) -> str:
         """Its name in errors, logs and metrics."""
         return self._client.name
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether it went on to answer with the same slot for longer than a cluster that runs does."""
+        return self.slot_asked_at - self.slot_from > STALL_S
 
     async def aclose(self) -> None:
         """Release connections."""
@@ -235,11 +250,20 @@ class Node:
         return await self._typed(_INTEGER, "getBlockHeight", [{"commitment": commitment}])
 
     async def tip(self) -> int:
-        """Return the confirmed block height and remember it; `BadAnswer` when it is above the confirmed slot."""
+        """Return the confirmed block height and remember it.
+
+        Raises:
+            BadAnswer: it is above the confirmed slot, or far from what the node's own newest blockhash says (a node
+                that gives slots for heights: on a cluster that has skipped slots a transaction would never expire).
+            ConnectionFailed: another leaf of it.
+        """
         height = await self.block_height("confirmed")
-        slot = await self.slot("confirmed")
-        if height > slot:
-            self._bad(f"block height {height} above slot {slot}")
+        newest = await self.latest_blockhash("confirmed")
+        if height > newest.slot:
+            self._bad(f"block height {height} above slot {newest.slot}")
+        by_blockhash = newest.last_valid_block_height - BLOCKHASH_LIFE_BLOCKS
+        if abs(height - by_blockhash) > _BELIEVABLE_SPREAD_BLOCKS:
+            self._bad(f"block height {height}, and {by_blockhash} by its newest blockhash")
         self.height_seen = max(self.height_seen, height)
         return height
 
@@ -252,9 +276,12 @@ class Node:
         return await self._typed(_INTEGER, "getMinimumBalanceForRentExemption", [space])
 
     async def latest_blockhash(self, commitment: Commitment = "confirmed") -> Blockhash:
-        """Return the newest blockhash and how long it is valid."""
+        """Return the newest blockhash and how long it is valid; `BadAnswer` when that is longer than can be."""
         answer = await self._typed(_BLOCKHASH, "getLatestBlockhash", [{"commitment": commitment}])
         self._see_slot(answer.context.slot)
+        # No chain has more blocks than slots. What is signed with such a height could not be proven for hours.
+        if answer.value.last_valid_block_height > answer.context.slot + _BELIEVABLE_SPREAD_BLOCKS:
+            self._bad(f"a last valid height of {answer.value.last_valid_block_height} at slot {answer.context.slot}")
         try:
             blockhash = Hash.from_string(answer.value.blockhash)
         except ValueError as error:
@@ -413,10 +440,12 @@ class Node:
             raise NodeBehind(f"{self.name}: read at slot {slot}, {min_context_slot} was asked for")
 
     def _see_slot(self, slot: int) -> None:
+        now = self._clock.monotonic()
+        self.slot_asked_at = now
         if slot > self.slot_seen:
             if self.slot_seen:
-                self.moved_at = self._clock.monotonic()
-            self.slot_seen = slot
+                self.moved_at = now
+            self.slot_seen, self.slot_from = slot, now
 
 
 def _account(raw: _Account | None) -> AccountData | None:

@@ -15,6 +15,7 @@ from providers.base.clock import Clock
 from providers.base.errors import BadAnswer, ConnectionFailed, ErrorInfo, NodeBehind, Phase, Unreachable
 from providers.base.types import Ack
 from providers.solana.node import (
+    STALL_S,
     AccountData,
     AccountsAt,
     Blockhash,
@@ -44,12 +45,11 @@ logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-# A node whose slot has not moved for this long is not sane. A slot takes about 0.4 s.
-STALL_S = 15.0
 SANE_FOR_S = 1.0
 GENESIS_MAX_AGE_S = 300.0
 FOREIGN_MAX_AGE_S = 15.0
 _BELIEVABLE_LEAD_SLOTS = 10_000
+_FASTEST_SLOTS_PER_S = 3
 _FIRST_MOVE_TRIES = 5
 _FIRST_MOVE_WAIT_S = 0.4
 _PENALTY_FIRST_S = 0.5
@@ -110,12 +110,24 @@ class NodePool:
         """Highest slot ever seen in an answer; the usual `min_context_slot` of a read that must not go back.
 
         A node that is alone more than an hour ahead of all others does not count: one absurd number must not make
-        every honest node look behind.
+        every honest node look behind. The hour begins where the others were last heard; one that stands still does
+        not count among them.
         """
-        slots = sorted((node.slot_seen for node in self.nodes if node.slot_seen), reverse=True)
-        if len(slots) > 1 and slots[0] - slots[1] > _BELIEVABLE_LEAD_SLOTS:
-            return slots[1]
-        return slots[0] if slots else 0
+        known = [node for node in self.nodes if node.slot_seen]
+        moving = [node for node in known if not node.stands_still] or known
+        slots = sorted(((node.slot_seen, node.slot_from) for node in moving), reverse=True)
+        if len(slots) > 1:
+            (first, _), (second, since) = slots[:2]
+            unheard_s = max(self._clock.monotonic() - since, 0.0)
+            if first - second > _BELIEVABLE_LEAD_SLOTS + int(unheard_s * _FASTEST_SLOTS_PER_S):
+                return second
+        return slots[0][0] if slots else 0
+
+    @property
+    def lowest_slot(self) -> int:
+        """Lowest of the slots last seen at nodes that go on: nothing that is signed now can land before it."""
+        known = [node for node in self.nodes if node.slot_seen]
+        return min((node.slot_seen for node in known if not node.stands_still), default=self.last_slot)
 
     @property
     def highest_height(self) -> int:
@@ -262,17 +274,25 @@ class NodePool:
 
     # --- all nodes ----------------------------------------------------------------------------------------------------
 
-    async def transaction(self, signature: str, commitment: Commitment = "confirmed") -> TransactionRecord | None:
+    async def transaction(
+        self, signature: str, commitment: Commitment = "confirmed", *, wire: bytes | None = None
+    ) -> TransactionRecord | None:
         """Ask every node for a landed transaction and return the first that knows it.
 
-        Null means that no node that answered knows it: a hint, not a proof of absence.
+        Null means that no node that answered knows it: a hint, not a proof of absence. Where its signed bytes are known
+        (`wire`), a node that shows others under this signature has not answered.
 
         Raises:
             ConnectionFailed: no node answered.
         """
-        tasks = [
-            self._spawn(self._one(node, lambda node: node.transaction(signature, commitment))) for node in self.nodes
-        ]
+
+        async def one(node: Node) -> TransactionRecord | None:
+            record = await node.transaction(signature, commitment)
+            if record is not None and wire is not None and record.wire != wire:
+                raise BadAnswer(f"{node.name}: other bytes under the signature {signature}", phase=Phase.MAYBE_SENT)
+            return record
+
+        tasks = [self._spawn(self._one(node, one)) for node in self.nodes]
         errors: list[ConnectionFailed] = []
         for next_done in asyncio.as_completed(tasks):
             try:
@@ -300,6 +320,17 @@ class NodePool:
             errors=errors,
             not_sent=all(answer is not None and answer.phase is Phase.NOT_SENT for answer in answers),
         )
+
+    async def roots(self) -> tuple[int, int]:
+        """Return the highest block height and the highest slot that any node calls finalized, 0 where none answers.
+
+        A hint what is worth asking: one node that is behind must not hold up a proof, and proves nothing by itself.
+        """
+        heights, slots = await asyncio.gather(
+            self._gather(self.nodes, lambda node: node.block_height("finalized")),
+            self._gather(self.nodes, lambda node: node.slot("finalized")),
+        )
+        return _highest(heights), _highest(slots)
 
     def ask_tips(self) -> asyncio.Task[tuple[int, ...]]:
         """Begin to ask every node for its confirmed block height; the task gives the heights that came."""
@@ -375,7 +406,7 @@ class NodePool:
 
     def _ordered(self) -> list[Node]:
         now = self._clock.monotonic()
-        return sorted(self.nodes, key=lambda node: node.retry_at if node.retry_at > now else 0.0)
+        return sorted(self.nodes, key=lambda node: (node.stands_still, node.retry_at if node.retry_at > now else 0.0))
 
     def _punish(self, node: Node, error: ConnectionFailed) -> None:
         node.failures += 1
@@ -414,6 +445,10 @@ class NodePool:
 def _worst(errors: Sequence[ConnectionFailed]) -> ConnectionFailed:
     """Return the error to show when every node failed: the first asked, the preferred node."""
     return errors[0] if errors else Unreachable("no node to ask")
+
+
+def _highest(answers: Sequence[int | ConnectionFailed]) -> int:
+    return max((answer for answer in answers if isinstance(answer, int)), default=0)
 
 
 def _names(transports: Sequence[NodeTransport]) -> list[str]:

@@ -2,7 +2,8 @@
 
 | proof | read | nodes |
 |---|---|---|
-| landed (with or without `err`) | `getTransaction` at `confirmed` | one (`err` without a lock: as for absence) |
+| landed, executed | `getTransaction` at `confirmed`; final once the nodes agree at `finalized` | one |
+| landed with `err` | `getTransaction` at `confirmed` | one, if no other that answers differs; without a lock two |
 | superseded or fenced: another transaction holds the lock generation | its metadata at `confirmed` | two |
 | expired, with lock: height past the expiry height, and the lock free at a slot past that height | `finalized` | two |
 | expired, without: height past it, signature unknown where the whole window is served | `finalized` | two |
@@ -14,7 +15,8 @@ transaction filled anything is the venue's to say (proof 3).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+import logging
+from collections.abc import Sequence
 
 import msgspec
 
@@ -29,6 +31,8 @@ from providers.solana.records import ProgramFailure, TransactionRecord
 from providers.solana.settings import SolanaSettings
 
 __all__ = ["Examination", "Expired", "FailedOnChain", "Landed", "Proofs", "Superseded", "Unclear"]
+
+logger = logging.getLogger(__name__)
 
 # A node writes a transaction's status a little after its block; without a lock to read, absence waits this much longer.
 _STATUS_LAG_BLOCKS = 32
@@ -128,26 +132,22 @@ class Proofs:
         body = decode_body(submission)
         if await self._pool.genesis_hash() != body.genesis_hash:
             return Unclear(reason="the submission belongs to another cluster")
-        record, height, root = await asyncio.gather(
-            self._pool.transaction(submission.handle, commitment),
-            _or_zero(self._pool.block_height("finalized")),
-            _or_zero(self._pool.slot("finalized")),
+        record, (height, root) = await asyncio.gather(
+            self._pool.transaction(submission.handle, commitment, wire=body.signed), self._pool.roots()
         )
-        if record is not None and record.wire != body.signed:
-            return Unclear(reason="a node shows other bytes under this signature")
         if record is not None:
-            if not record.finalized and root >= record.slot:
-                record = await self._pool.transaction(submission.handle, "finalized") or record
             found = await self._found(submission, body, record, known, commitment)
             if found is not None:
-                return found
+                return await self._finalized(found, body, root) if isinstance(found, Landed) else found
         if submission.lock is not None:
             holder = await self._superseded(submission.handle, submission.lock, known, commitment)
             if holder is not None:
                 return holder
-        if record is None and height > body.expiry_height:
+        # With a lock that is free past its height nothing of the generation executed, whatever one node shows.
+        failed = record is not None and record.err is not None and submission.lock is not None
+        if (record is None or failed) and height > body.expiry_height:
             return await self._expired(submission, body)
-        return Unclear(reason="not landed, and not expired" if record is None else "its error cannot be confirmed yet")
+        return Unclear(reason="not landed, and not expired" if record is None else "its end cannot be confirmed yet")
 
     async def _found(
         self,
@@ -158,16 +158,51 @@ class Proofs:
         commitment: Commitment,
     ) -> Examination | None:
         failure = record.err
+        lock = submission.lock
         if failure is None:
-            return Landed(record=record)
-        if submission.lock is None:
-            # No lock excludes a second execution if this node is wrong, so its word alone does not do.
-            records = await self._pool.each(lambda node: node.transaction(submission.handle, commitment))
-            failed = sum(each is not None and each.err is not None for each in records)
-            return FailedOnChain(record=record, failure=failure) if failed >= self._pool.required_for_absence else None
-        if failure.instruction_index == body.lock_instruction_index and failure.code == ACCOUNT_IN_USE:
-            return await self._superseded(submission.handle, submission.lock, known, commitment)
-        return FailedOnChain(record=record, failure=failure)
+            if commitment == "confirmed":
+                return Landed(record=record)
+            # Nothing looks at it again after this.
+            agreed = await self._agreed(body, record, "finalized")
+            return None if agreed is None else Landed(record=agreed)
+        if (
+            lock is not None
+            and failure.instruction_index == body.lock_instruction_index
+            and failure.code == ACCOUNT_IN_USE
+        ):
+            return await self._superseded(submission.handle, lock, known, commitment)
+        agreed = await self._agreed(body, record, commitment, alone=lock is not None)
+        return None if agreed is None else FailedOnChain(record=agreed, failure=failure)
+
+    async def _finalized(self, found: Landed, body: SolanaBody, root: int) -> Landed:
+        """Return the same at `finalized` once the nodes agree on that: it is looked at again until then."""
+        if found.record.finalized or root < found.record.slot:
+            return found
+        agreed = await self._agreed(body, found.record, "finalized")
+        return found if agreed is None else Landed(record=agreed)
+
+    async def _agreed(
+        self, body: SolanaBody, record: TransactionRecord, commitment: Commitment, *, alone: bool = True
+    ) -> TransactionRecord | None:
+        """Return the record as the nodes agree on it: as many as absence needs show this end of it, and none another.
+
+        Fewer will do while nobody else can be asked, with a lock or for a success: presence needs one node. But a node
+        that answers, and does not have it, holds it up: it is a slot behind, or one of the two is on another fork.
+
+        Args:
+            body: whose bytes they are.
+            record: as one node shows it.
+            commitment: to ask at.
+            alone: whether one node will do where no other can be asked.
+        """
+        answers = await self._pool.each(lambda node: node.transaction(record.signature, commitment))
+        shown = [each for each in answers if each is not None and each.wire == body.signed]
+        same = [each for each in shown if (each.err is None) == (record.err is None)]
+        if len(same) < len(shown):
+            logger.error("nodes_disagree", extra={"signature": record.signature, "what": "whether it failed"})
+            return None
+        enough = len(same) >= self._pool.required_for_absence or (alone and len(same) == len(answers))
+        return same[0] if same and enough else None
 
     async def _superseded(
         self, handle: str, lock: LockRef, known: Sequence[str], commitment: Commitment
@@ -216,10 +251,3 @@ async def _past_without_lock(node: Node, handle: str, body: SolanaBody) -> _Past
     served_from = await node.first_available_block()
     gone = record is None and status is None and served_from <= body.slot_at_signing
     return _Past(gone=gone, slot=slot, height=height)
-
-
-async def _or_zero(answer: Awaitable[int]) -> int:
-    try:
-        return await answer
-    except ConnectionFailed:
-        return 0

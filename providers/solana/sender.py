@@ -197,7 +197,7 @@ class Sender:
             blockhash=str(draft.blockhash.blockhash),
             last_valid_block_height=draft.blockhash.last_valid_block_height,
             height_at_signing=height,
-            slot_at_signing=draft.blockhash.slot,
+            slot_at_signing=min(draft.blockhash.slot, self._all.lowest_slot or draft.blockhash.slot),
             genesis_hash=genesis,
             lock_instruction_index=draft.lock_index,
             signer=str(payer),

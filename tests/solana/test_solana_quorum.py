@@ -230,7 +230,14 @@ def test_a_node_of_another_cluster_is_never_used() -> None:
 @pytest.mark.parametrize(
     "lies",
     [
-        {"getSlot": lambda *_: 1_003, "getBlockHeight": lambda *_: 10},
+        {
+            "getSlot": lambda *_: 1_003,
+            "getBlockHeight": lambda *_: 1_000,
+            "getLatestBlockhash": lambda result, _: {
+                "context": {"slot": 1_003},
+                "value": {**result["value"], "lastValidBlockHeight": 1_150},
+            },
+        },
         {"getBlockHeight": lambda result, _: result + 10_000_000},
         {"getGenesisHash": lambda *_: str(Hash.new_unique())},
     ],
