@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from providers.base.errors import ErrorInfo, NothingLeft, Phase
-from providers.base.types import Evidence, OrderKind, OutcomeState, Quote
+from providers.base.types import Evidence, OrderKind, OutcomeState, Quote, Trigger
 from router.api.schemas import (
     AttemptAnswer,
     BlockAnswer,
@@ -19,17 +19,21 @@ from router.api.schemas import (
     ErrorAnswer,
     EvidenceAnswer,
     FillAnswer,
+    LegAnswer,
     MarketAnswer,
     MarketProviderAnswer,
     OrderAnswer,
     PositionDocument,
     PriceAnswer,
+    ProtectionAnswer,
     ProviderAnswer,
     QuoteDocument,
+    TriggerAnswer,
 )
 from router.engine.blocked import Block
+from router.engine.protection_terms import Protection
 from router.engine.requests import Candidate, MarketListing, PositionAnswer, ProviderListing, QuoteAnswer
-from router.ledger.records import AttemptRecord, AttemptState, FillRecord, OrderStatus, OrderView
+from router.ledger.records import AttemptRecord, AttemptState, FillRecord, LegTerms, OrderStatus, OrderView
 
 __all__ = [
     "candidate_answer",
@@ -40,6 +44,7 @@ __all__ = [
     "order_status",
     "plain",
     "position_document",
+    "protection_answer",
     "provider_answer",
     "quote_document",
 ]
@@ -176,14 +181,21 @@ def furthest_phase(view: OrderView) -> Phase:
     return next((phase for phase in (Phase.ANSWERED, Phase.MAYBE_SENT) if phase in phases), Phase.NOT_SENT)
 
 
-def order_answer(view: OrderView, explorer_url: Callable[[str], str], block: Block | None) -> OrderAnswer:
-    """Return an order with its attempts, the sum of its fills, and what blocks it."""
+def order_answer(
+    view: OrderView,
+    explorer_url: Callable[[str], str],
+    block: Block | None,
+    protection: Protection | None = None,
+) -> OrderAnswer:
+    """Return an order with its attempts, the sum of its fills, what blocks it, and the protection it asked for."""
     order = view.order
     size = _accepted_size(view)
     asked_first = (order.chain or tuple(attempt.provider for attempt in view.attempts))[:1]
     return OrderAnswer(
         order_id=order.order_id,
         kind=order.kind,
+        cause=order.cause,
+        trigger=_trigger_answer(order.trigger),
         status=order.status,
         market=order.market,
         side=order.side,
@@ -208,8 +220,33 @@ def order_answer(view: OrderView, explorer_url: Callable[[str], str], block: Blo
         fill=_fill_answer(view.fills, explorer_url),
         attempts=attempt_answers(view),
         blocked=None if block is None else _block_answer(block),
+        protection=None if protection is None else protection_answer(protection),
         created_at=order.created_at,
         updated_at=order.updated_at,
+    )
+
+
+def _trigger_answer(trigger: Trigger | None) -> TriggerAnswer | None:
+    return None if trigger is None else TriggerAnswer(price=plain(trigger.price), above=trigger.above)
+
+
+def protection_answer(protection: Protection) -> ProtectionAnswer:
+    """Return how far a position's protection is."""
+    return ProtectionAnswer(
+        status=protection.status,
+        legs=tuple(
+            LegAnswer(
+                leg=leg.leg,
+                kind=leg.kind,
+                trigger_price=plain(leg.trigger_price),
+                size=plain(leg.size),
+                state=leg.state,
+                reason=leg.reason,
+                order_id=leg.order_id,
+                signature=leg.signature,
+            )
+            for leg in protection.legs
+        ),
     )
 
 
@@ -320,9 +357,9 @@ def position_document(answer: PositionAnswer) -> PositionDocument:
         mark_price=_plain(answer.mark_price),
         unrealized_pnl_usd=_plain(answer.unrealized_pnl_usd),
         liquidation_price=_plain(answer.liquidation_price),
-        stop_loss=None,
-        take_profit=None,
-        protection=None,
+        stop_loss=_leg_price(position.protection.stop_loss),
+        take_profit=_leg_price(position.protection.take_profit),
+        protection=protection_answer(answer.protection),
         status=position.status,
         opened_at=position.opened_at,
         closed_at=position.closed_at,
@@ -330,6 +367,10 @@ def position_document(answer: PositionAnswer) -> PositionDocument:
         fees_usd=plain(position.fees_usd),
         funding_usd=_plain(position.funding_usd),
     )
+
+
+def _leg_price(terms: LegTerms | None) -> str | None:
+    return None if terms is None else plain(terms.price)
 
 
 def market_answer(listing: MarketListing) -> MarketAnswer:

@@ -15,6 +15,7 @@ from router.api.context import Api
 from router.api.lifecycle import Lifecycle
 from router.api.observe import AsgiApp, Observed
 from router.api.problems import ApiError, refused, unexpected, unroutable
+from router.api.protecting import Protecting
 from router.api.reading import Reading
 from router.api.reconciling import Reconciling
 from router.api.service_pages import ServicePages
@@ -42,7 +43,7 @@ def create_app(
     def provide_api() -> Api:
         return api
 
-    guarded = Router(path="/", route_handlers=[Trading, Reading, Reconciling], guards=[guard_for(keys)])
+    guarded = Router(path="/", route_handlers=[Trading, Protecting, Reading, Reconciling], guards=[guard_for(keys)])
     app = Litestar(
         route_handlers=[guarded, ServicePages],
         dependencies={"api": Provide(provide_api, sync_to_thread=False, use_cache=True)},

@@ -13,11 +13,12 @@ from router.api.lifecycle import Lifecycle
 from router.api.openapi import document
 from router.api.parsing import Preference, parse_body
 from router.api.problems import ApiError, HttpRequest, make_problem, problem_response
+from router.api.schemas import OrderAnswer
 from router.engine.facade import EngineFacade
 from router.ledger.records import OrderView
 from router.ops.metrics import Metrics
 
-__all__ = ["Api", "json_response", "order_response", "read_body"]
+__all__ = ["Api", "json_response", "order_document", "order_response", "read_body"]
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -70,6 +71,12 @@ async def read_body(request: HttpRequest, into: type[T], *, may_be_empty: bool =
     return parse_body(body, into)
 
 
+def order_document(api: Api, view: OrderView) -> OrderAnswer:
+    """Return an order as the API shows it now."""
+    engine = api.engine
+    return order_answer(view, engine.explorer_url, engine.blocked(view), engine.protection(view))
+
+
 def order_response(
     request: HttpRequest, api: Api, view: OrderView, *, replayed: bool, preference: Preference
 ) -> Response[bytes]:
@@ -86,7 +93,11 @@ def order_response(
     if status < 400:  # noqa: PLR2004 - an order that is open, filled or cancelled is no problem
         if status == 202:  # noqa: PLR2004 - accepted: ask again
             headers["Retry-After"] = "1"
-        return json_response(order_answer(view, api.engine.explorer_url, api.engine.blocked(view)), status, headers)
+        return json_response(
+            order_document(api, view),
+            status,
+            headers,
+        )
     problem = make_problem(
         request,
         "no_provider_filled",

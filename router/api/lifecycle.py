@@ -71,6 +71,18 @@ class Lifecycle:
             stopped.cancel()
             waiting.cancel()
 
+    async def wait_protected(self, engine: EngineFacade, view: OrderView, seconds: float) -> None:
+        """Wait until the protection that an open asked for is there or has failed, or the service stops waiting."""
+        if seconds <= 0 or self._stopped.is_set():
+            return
+        waiting = asyncio.create_task(engine.wait_protected(view.order.order_id, seconds))
+        stopped = asyncio.create_task(self._stopped.wait())
+        try:
+            await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            waiting.cancel()
+
 
 def _log_abandoned(task: asyncio.Task[Any]) -> None:
     """Tell of an error that nobody is there to receive; refusals are answers, not errors."""

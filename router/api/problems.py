@@ -70,6 +70,7 @@ CATALOGUE: Final[Mapping[str, Kind]] = {
     "finding_not_found": Kind(404, "The finding is not known", "no", "No finding has this id."),
     "nothing_foreign": Kind(404, "Nothing foreign is held", "no", "Only what the router did not open can be adopted."),
     "provider_not_found": Kind(404, "The provider is not known", "no", "It is not in the chain; see `providers`."),
+    "position_closed": Kind(409, "The position is closed", "no", "Nothing of it is left that could be protected."),
     "method_not_allowed": Kind(405, "The method is not allowed here", "no", "See the `Allow` header."),
     "body_too_large": Kind(413, "The body is too large", "no", "No request of this API needs more than 64 KiB."),
     "unsupported_media_type": Kind(
@@ -91,8 +92,23 @@ CATALOGUE: Final[Mapping[str, Kind]] = {
     "invalid_worst_price": Kind(422, "The worst price is impossible", "no", "Above zero."),
     "invalid_ttl": Kind(422, "The time to live is impossible", "no", "`ttl_s` is from 1 to 3600."),
     "invalid_target": Kind(422, "It is not clear what to close", "no", "`position_id`, or `provider` and `market`."),
-    "protection_not_supported": Kind(
-        422, "Stop loss and take profit are not supported yet", "no", "Nothing was traded: send the order without them."
+    "invalid_stop_loss": Kind(
+        422,
+        "The stop loss is impossible",
+        "no",
+        "A long's lies below the price, a short's above; else it fires at once.",
+    ),
+    "invalid_take_profit": Kind(
+        422,
+        "The take profit is impossible",
+        "no",
+        "A long's lies above the price, a short's below; else it fires at once.",
+    ),
+    "trigger_beyond_liquidation": Kind(
+        422, "The liquidation comes first", "no", "A stop beyond the liquidation price would never fire."
+    ),
+    "protection_above_position": Kind(
+        422, "More than the position", "no", "A stop or take profit closes what there is at the most."
     ),
     "unknown_provider": Kind(422, "The provider is not known", "no", "`providers` lists the chain; or send auto."),
     "below_minimum": Kind(422, "Below every minimum", "no", "`minimums` lists the smallest order of each provider."),

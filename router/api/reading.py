@@ -6,23 +6,21 @@ import re
 from enum import StrEnum
 from typing import Final, TypeVar
 
-from litestar import Controller, Response, get, patch
+from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from router.api.answers import market_answer, order_answer, position_document, provider_answer
-from router.api.context import Api, json_response, read_body
-from router.api.operations import Example, Operation, id_parameter, page_parameters
+from router.api.answers import market_answer, position_document, provider_answer
+from router.api.context import Api, json_response, order_document
+from router.api.operations import Operation, id_parameter, page_parameters
 from router.api.parsing import bad_parameter, parse_query
 from router.api.problems import ApiError, HttpRequest
 from router.api.schemas import (
-    FieldError,
     Markets,
     OrderAnswer,
     Orders,
     PositionDocument,
     PositionPage,
-    ProtectionBody,
     ProviderAnswer,
     Providers,
 )
@@ -95,7 +93,7 @@ class Reading(Controller):
             market=page.market,
             status=page.status(OrderStatus),
         )
-        items = tuple(order_answer(view, api.engine.explorer_url, api.engine.blocked(view)) for view in views)
+        items = tuple(order_document(api, view) for view in views)
         return json_response(Orders(items=items, next_cursor=next_cursor))
 
     @get(
@@ -114,7 +112,7 @@ class Reading(Controller):
         """Return one order."""
         parse_query(request.scope["query_string"], frozenset())
         view = api.engine.order(order_id)
-        return json_response(order_answer(view, api.engine.explorer_url, api.engine.blocked(view)))
+        return json_response(order_document(api, view))
 
     @get(
         "/positions",
@@ -157,38 +155,6 @@ class Reading(Controller):
         """Return one position."""
         parse_query(request.scope["query_string"], frozenset())
         return json_response(position_document(await api.engine.position(position_id)))
-
-    @patch(
-        "/positions/{position_id:str}",
-        opt={
-            "operation": Operation(
-                id="protect_position",
-                summary="Set stop loss and take profit",
-                description="Not supported yet: refused, so that nobody relies on it. Two nulls change nothing.",
-                body=ProtectionBody,
-                examples={
-                    "none": Example(summary="No protection", value={"stop_loss": None, "take_profit": None}),
-                },
-                parameters=(_POSITION_ID,),
-                answers={200: PositionDocument},
-                problems=("position_not_found", "protection_not_supported"),
-            )
-        },
-    )
-    async def protect(
-        self, request: HttpRequest, api: NamedDependency[Api], position_id: FromPath[str]
-    ) -> Response[bytes]:
-        """Refuse protection clearly."""
-        body = await read_body(request, ProtectionBody)
-        answer = await api.engine.position(position_id)
-        given = [name for name in ("stop_loss", "take_profit") if getattr(body, name) is not None]
-        if given:
-            detail = "not supported yet: the position has no protection"
-            errors = tuple(
-                FieldError(pointer=f"/{name}", code="protection_not_supported", detail=detail) for name in given
-            )
-            raise ApiError("protection_not_supported", f"{' and '.join(given)}: {detail}", errors=errors)
-        return json_response(position_document(answer))
 
     @get(
         "/markets",

@@ -14,8 +14,10 @@ from msgspec import Meta
 
 from providers.base.errors import ErrorClass, Phase
 from providers.base.types import Lifecycle, OrderKind, OutcomeState, Side
+from router.engine.protection import LegState
+from router.engine.protection_terms import ProtectionStatus
 from router.engine.reports import MarketStatus, ReportStatus
-from router.ledger.records import FindingKind, FindingStatus, OrderStatus, PositionStatus
+from router.ledger.records import Cause, FindingKind, FindingStatus, Leg, LegKind, OrderStatus, PositionStatus
 
 __all__ = [
     "AcknowledgeBody",
@@ -31,6 +33,7 @@ __all__ = [
     "FillAnswer",
     "FindingAnswer",
     "FindingPage",
+    "LegAnswer",
     "LiveAnswer",
     "MarketAnswer",
     "MarketProviderAnswer",
@@ -43,6 +46,7 @@ __all__ = [
     "PriceAnswer",
     "Problem",
     "ProblemKind",
+    "ProtectionAnswer",
     "ProtectionBody",
     "ProviderAnswer",
     "Providers",
@@ -53,6 +57,7 @@ __all__ = [
     "ReconciledProvider",
     "ReconciliationAnswer",
     "Retryable",
+    "TriggerAnswer",
 ]
 
 AMOUNT_PATTERN: Final = r"^[0-9]{1,18}(\.[0-9]{1,18})?$"
@@ -125,10 +130,15 @@ class QuoteBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class OpenBody(QuoteBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An order to open. `stop_loss` and `take_profit` are refused for now, never ignored."""
+    """An order to open. `stop_loss` and `take_profit` are prices at which the position closes by itself.
+
+    With `stop_loss_size` or `take_profit_size` (base units) only so much of it does.
+    """
 
     stop_loss: AmountText | None = None
+    stop_loss_size: AmountText | None = None
     take_profit: AmountText | None = None
+    take_profit_size: AmountText | None = None
     client_order_id: ClientOrderId | None = None
     ttl_s: TtlSeconds = 60
 
@@ -149,10 +159,15 @@ class CloseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class ProtectionBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Prices at which a position closes by itself; null takes one away."""
+    """Prices at which a position closes by itself: null takes one away, and what is left out stays as it is.
 
-    stop_loss: AmountText | None = None
-    take_profit: AmountText | None = None
+    With `stop_loss_size` or `take_profit_size` (base units) only so much closes; without, all that is left.
+    """
+
+    stop_loss: AmountText | msgspec.UnsetType | None = msgspec.UNSET
+    stop_loss_size: AmountText | None = None
+    take_profit: AmountText | msgspec.UnsetType | None = msgspec.UNSET
+    take_profit_size: AmountText | None = None
 
 
 class AdoptBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -283,15 +298,51 @@ class BlockAnswer(msgspec.Struct, frozen=True, kw_only=True):
     next_try_at: Moment
 
 
+class TriggerAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The price that a resting close waits for: it fires once the venue's price is there, or `above` or below it."""
+
+    price: Amount
+    above: bool
+
+
+class LegAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A stop loss or take profit as it is now.
+
+    `kind` says who watches the price: the venue (`native`) or the router (`managed`). `size` is what it would close,
+    or has closed. `reason` tells why it is not as it shall be, or how it ended. `order_id` is its newest order: the
+    trigger on the venue, or the close that it fired; `signature` is that order's transaction.
+    """
+
+    leg: Leg
+    kind: LegKind
+    trigger_price: Amount
+    size: Amount
+    state: LegState
+    reason: str | None
+    order_id: str | None
+    signature: str | None
+
+
+class ProtectionAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Stop loss and take profit of a position: `failed` while any of them is not as it shall be, with its reason."""
+
+    status: ProtectionStatus
+    legs: tuple[LegAnswer, ...]
+
+
 class OrderAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """An order as it is now.
 
     `requested` is what the caller sent, `size` and `size_usd` what was accepted (rounded down to the venue's step).
     `provider` is the one that filled. `may_fill_until` is the last instant at which an unclear attempt can still fill.
+    `cause` is who wanted it: the caller, or a leg of a position's protection; with a `trigger` it rests until then.
+    `protection` is that of the position, where the order asked for one.
     """
 
     order_id: str
     kind: OrderKind
+    cause: Cause
+    trigger: TriggerAnswer | None
     status: OrderStatus
     market: str
     side: Side
@@ -309,6 +360,7 @@ class OrderAnswer(msgspec.Struct, frozen=True, kw_only=True):
     fill: FillAnswer | None
     attempts: tuple[AttemptAnswer, ...]
     blocked: BlockAnswer | None
+    protection: ProtectionAnswer | None
     created_at: Moment
     updated_at: Moment
 
@@ -336,7 +388,7 @@ class PositionDocument(msgspec.Struct, frozen=True, kw_only=True):
     liquidation_price: Amount | None
     stop_loss: Amount | None
     take_profit: Amount | None
-    protection: str | None
+    protection: ProtectionAnswer
     status: PositionStatus
     opened_at: Moment
     closed_at: Moment | None

@@ -10,11 +10,12 @@ from litestar import Controller, Response, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from router.api.answers import order_answer, quote_document
-from router.api.context import DEFAULT_WAIT_S, MAX_WAIT_S, Api, json_response, order_response, read_body
+from router.api.answers import quote_document
+from router.api.context import DEFAULT_WAIT_S, MAX_WAIT_S, Api, json_response, order_document, order_response, read_body
 from router.api.operations import IDEMPOTENCY_KEY, PREFER, Example, Operation, id_parameter
 from router.api.parsing import Preference, amount, fingerprint, idempotency_key, preference
 from router.api.problems import ApiError, HttpRequest
+from router.api.protecting import PROTECTION_PROBLEMS, PROTECTION_WAIT_S, protection_terms
 from router.api.schemas import CloseBody, EmptyBody, FieldError, OpenBody, OrderAnswer, QuoteBody, QuoteDocument
 from router.engine.requests import AUTO, CloseRequest, OpenRequest, QuoteRequest
 from router.engine.symbols import canonical
@@ -104,10 +105,21 @@ class Trading(Controller):
                             "ttl_s": 30,
                         },
                     ),
+                    "protected": Example(
+                        summary="2 SOL long that close by themselves at 140, and half of them at 180",
+                        value={
+                            "market": "SOL-PERP",
+                            "side": "long",
+                            "size": "2",
+                            "stop_loss": "140",
+                            "take_profit": "180",
+                            "take_profit_size": "1",
+                        },
+                    ),
                 },
                 parameters=(IDEMPOTENCY_KEY, PREFER),
                 answers={200: OrderAnswer, 201: OrderAnswer, 202: OrderAnswer},
-                problems=(*_TERMS, *_PLACING, "protection_not_supported", "order_above_limit", "opens_held"),
+                problems=(*_TERMS, *_PLACING, *PROTECTION_PROBLEMS, "order_above_limit", "opens_held"),
                 statuses=_ORDER_STATUSES,
             )
         },
@@ -117,9 +129,6 @@ class Trading(Controller):
         body = await read_body(request, OpenBody)
         key = idempotency_key(request.headers.getall("idempotency-key", []))
         wanted = _preference(request)
-        for name in ("stop_loss", "take_profit"):
-            if getattr(body, name) is not None:
-                _refuse("protection_not_supported", name, "send the order without it: nothing was traded")
         terms = _terms(body)
         _check_ttl(body.ttl_s)
         api.check_started()
@@ -131,9 +140,13 @@ class Trading(Controller):
             fingerprint=fingerprint("/v1/open", body, canonical(body.market)),
             ttl_s=body.ttl_s,
             request=_as_sent(body),
+            protection=protection_terms(body),
         )
         placed = await api.lifecycle.protected(api.engine.open(order))
         view = await api.lifecycle.wait(api.engine, placed.view, wanted.wait_s)
+        if order.protection and view.order.status.final:
+            # A caller learns at once when what was filled could not be protected.
+            await api.lifecycle.wait_protected(api.engine, view, min(wanted.wait_s, PROTECTION_WAIT_S))
         return order_response(request, api, view, replayed=placed.replayed, preference=wanted)
 
     @post(
@@ -241,7 +254,7 @@ class Trading(Controller):
             headers["Preference-Applied"] = wanted.applied
         if not view.order.status.final:
             headers["Retry-After"] = "1"
-        answer = order_answer(view, api.engine.explorer_url, api.engine.blocked(view))
+        answer = order_document(api, view)
         return json_response(answer, 200 if view.order.status.final else 202, headers)
 
 

@@ -112,7 +112,8 @@ def same_refusal(view: OrderView, provider: str, error: ErrorInfo) -> AttemptRec
 
 def _blocked_run(view: OrderView) -> list[AttemptRecord]:
     """Return the proven attempts of a close since which a block stands, newest first; none when nothing blocks."""
-    if view.order.kind is not OrderKind.CLOSE:
+    if view.order.kind is not OrderKind.CLOSE or view.order.trigger is not None:
+        # A trigger that cannot be placed is given up: its leg is watched, and places another.
         return []
     run: list[AttemptRecord] = []
     for attempt in reversed([a for a in view.attempts if a.state.final]):

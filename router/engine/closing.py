@@ -30,9 +30,14 @@ class Room(msgspec.Struct, frozen=True):
 def room_to_close(ledger: Ledger, view: OrderView) -> Room:
     """Return what the order's reservations have left, at most what its lots hold beside closes that are under way.
 
+    A close and the triggers of its lots share one reservation: it waits until each of those is proven to have ended,
+    and then takes what they have left. A trigger in turn waits for closes.
+
     Reservations never add up to more than the lot when they are made. A lot that was reduced from outside since may be
     reserved for more than it holds: then who is sent first is served first, and the others wait for the proof.
     """
+    if _protection_in_the_way(ledger, view):
+        return Room(Decimal(0), held_up=True)
     total, held_up = Decimal(0), False
     for reservation in view.order.reservations:
         lot = ledger.position(reservation.position_id)
@@ -47,6 +52,14 @@ def room_to_close(ledger: Ledger, view: OrderView) -> Room:
     if view.order.size is not None:
         total = min(total, view.order.size)
     return Room(total, held_up)
+
+
+def _protection_in_the_way(ledger: Ledger, view: OrderView) -> bool:
+    lots = [reservation.position_id for reservation in view.order.reservations]
+    if view.order.trigger is None:
+        return bool(ledger.open_triggers(lots))
+    protected = (ledger.protected_lot(position_id) for position_id in lots)
+    return any(lot is not None and bool(lot.closes) for lot in protected)
 
 
 def _under_way(ledger: Ledger, lot: PositionRecord, but_order: str) -> Decimal:

@@ -40,6 +40,9 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
         quote_timeout_s: for one provider's quote.
         unknown_alert_s: an order unclear for longer raises an alert.
         reconcile_interval_s: between two comparisons of the books with the venues.
+        protection_interval_s: between two looks at the prices that legs of protection wait for.
+        protection_slippage_bps: of the closes that they make, and of triggers from their price.
+        trigger_settle_s: between two looks at a trigger that rests on a venue.
     """
 
     chain: tuple[str, ...]
@@ -61,6 +64,9 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     quote_timeout_s: float = 5.0
     unknown_alert_s: float = 120.0
     reconcile_interval_s: float = 30.0
+    protection_interval_s: float = 2.0
+    protection_slippage_bps: int = 500
+    trigger_settle_s: float = 5.0
 
 
 class EngineContext:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 
 from providers.base.clock import new_id
-from providers.base.errors import ErrorClass, ErrorInfo, ProviderError, TimedOut
+from providers.base.errors import ErrorClass, ProviderError, TimedOut
 from providers.base.protocol import SignerHistory
 from providers.base.types import LockTerms, OrderKind, Quote, QuoteTerms, Side
 from router.engine.admission import Admission, lots_to_close, reservations_for
@@ -18,8 +18,12 @@ from router.engine.blocked import Block, blocked_now
 from router.engine.catalog import Catalog
 from router.engine.context import EngineContext
 from router.engine.oversight import Oversight
-from router.engine.plan import unresolved
+from router.engine.plan import unresolved, waits_for_price
 from router.engine.pricing import worst_price_of
+from router.engine.protecting import Protecting
+from router.engine.protection_keeper import ProtectionKeeper
+from router.engine.protection_terms import Protection
+from router.engine.reading import marked, provider_listing
 from router.engine.reconcile import Reconciler
 from router.engine.reports import Reconciliation
 from router.engine.requests import (
@@ -35,6 +39,7 @@ from router.engine.requests import (
     Placed,
     PositionAnswer,
     PositionUnknown,
+    ProtectRequest,
     ProviderListing,
     ProviderUnknown,
     QuoteAnswer,
@@ -95,6 +100,13 @@ class Engine:
         self._watch = Watch(context, self._start_runner)
         reconciler = Reconciler(context, wallet=wallet, known_elsewhere=known_elsewhere, reopen=self._start_runner)
         self._oversight = Oversight(context, self._catalog, reconciler)
+        self._keeper = ProtectionKeeper(
+            context,
+            place=self._place,
+            new_lock=lambda provider: self._new_lock(OrderKind.CLOSE, (provider,)),
+            nudge=self._nudge,
+        )
+        self._protecting = Protecting(context, self._catalog, self._keeper)
         self._runners: dict[str, tuple[OrderRunner, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._recovered = False
@@ -111,12 +123,14 @@ class Engine:
         for view in self._ledger.open_orders():
             journaled = [attempt.attempt_id for attempt in unresolved(view)]
             runners.append(OrderRunner(self._context, view.order.order_id, recovered=journaled))
-        await self._ask_once(runners)
+        # What rests until a price is reached may rest for weeks: nothing waits for it.
+        await self._ask_once([runner for runner in runners if not waits_for_price(runner.view())])
         for runner in runners:
             self._run(runner)
         self._keep(await self._oversight.start())
         self._recovered = True
         self._keep(asyncio.create_task(self._watch.run(), name="watch"))
+        self._keep(asyncio.create_task(self._keeper.run(), name="protection"))
         log.info("engine_ready", extra={"recovered_orders": len(runners)})
 
     async def _ask_once(self, runners: list[OrderRunner]) -> None:
@@ -136,7 +150,7 @@ class Engine:
     async def drain(self, seconds: float) -> None:
         """Refuse new opens and wait for open orders, at most `seconds`; what remains is in the ledger."""
         self._draining = True
-        tasks = [task for _, task in self._runners.values()]
+        tasks = [task for runner, task in self._runners.values() if not waits_for_price(runner.view())]
         if tasks:
             timer = asyncio.create_task(self._clock.sleep(seconds))
             ended = asyncio.create_task(asyncio.wait(tasks))
@@ -208,6 +222,7 @@ class Engine:
             deadline=now + timedelta(seconds=request.ttl_s),
             lock=await self._new_lock(OrderKind.OPEN, chain),
             chain=chain,
+            protection=request.protection,
         )
         return await self._place(order)
 
@@ -274,10 +289,20 @@ class Engine:
         view = self.order(order_id)
         if not view.order.status.final:
             await self._ledger.request_cancel(order_id, self._clock.now())
-            running = self._runners.get(order_id)
-            if running is not None:
-                running[0].nudge()
+            self._nudge(order_id)
         return self.order(order_id)
+
+    async def protect(self, request: ProtectRequest) -> PositionAnswer:
+        """Set, change or take away a position's stop loss and take profit."""
+        return await self._marked(await self._protecting.protect(request))
+
+    async def wait_protected(self, order_id: str, seconds: float) -> None:
+        """Wait until the protection that an open asked for is there or has failed."""
+        await self._protecting.wait(order_id, seconds)
+
+    def protection(self, view: OrderView) -> Protection | None:
+        """Return how far the protection is that an open asked for."""
+        return self._protecting.of_order(view)
 
     async def wait(self, order_id: str, seconds: float) -> OrderView:
         """Return the order once it is final, or as it is after `seconds`."""
@@ -394,7 +419,7 @@ class Engine:
     async def providers(self) -> tuple[ProviderListing, ...]:
         """Return the chain in order, each with its state or the error that kept it from being read."""
         chain = [name for name in self._context.settings.chain if name in self._context.providers]
-        return tuple(await asyncio.gather(*(self._provider_listing(i, name) for i, name in enumerate(chain))))
+        return tuple(await asyncio.gather(*(provider_listing(self._context, i, name) for i, name in enumerate(chain))))
 
     def readiness(self) -> Mapping[str, str]:
         """Return each failing part with its reason."""
@@ -424,7 +449,7 @@ class Engine:
     @property
     def open_order_count(self) -> int:
         """How many orders have not ended."""
-        return len(self._runners)
+        return sum(1 for runner, _ in self._runners.values() if not waits_for_price(runner.view()))
 
     def blocked(self, view: OrderView) -> Block | None:
         """Return what keeps an open close from its venue, and when it is tried again."""
@@ -457,7 +482,15 @@ class Engine:
             raise KeyMismatch("the key was used with another body", order_id=e.order_id) from e
         if not created.replayed:
             self._start_runner(order.order_id)
+            # Its lots' triggers were asked to end with the write that made it: it waits for that.
+            for order_id in self._ledger.open_triggers([r.position_id for r in order.reservations]):
+                self._nudge(order_id)
         return Placed(view=self.order(created.order.order_id), replayed=created.replayed)
+
+    def _nudge(self, order_id: str) -> None:
+        running = self._runners.get(order_id)
+        if running is not None:
+            running[0].nudge()
 
     def _start_runner(self, order_id: str) -> None:
         if order_id not in self._runners and not self._closing:
@@ -466,10 +499,13 @@ class Engine:
     def _run(self, runner: OrderRunner) -> None:
         task = asyncio.create_task(runner.run(), name=runner.order_id)
         self._runners[runner.order_id] = (runner, task)
+        if runner.view().order.protection:
+            self._keeper.expect(runner.order_id)
         task.add_done_callback(partial(self._ended, runner.order_id))
 
     def _ended(self, order_id: str, task: asyncio.Task[None]) -> None:
         self._runners.pop(order_id, None)
+        self._keeper.forget(order_id)
         if task.cancelled() and not self._closing:
             # Not by us: an adapter's own cancellation came through. The watch starts a runner anew.
             log.error("runner_cancelled", extra={"order_id": order_id})
@@ -508,52 +544,4 @@ class Engine:
         return Candidate(provider=name, quote=quote)
 
     async def _marked(self, position: PositionRecord) -> PositionAnswer:
-        if position.status is PositionStatus.CLOSED:
-            return PositionAnswer(position=position, mark_price=None, unrealized_pnl_usd=None, liquidation_price=None)
-        adapter = self._context.providers.get(position.provider)
-        side = None if adapter is None or adapter.capabilities.netting else position.side
-        held = await self._catalog.held(position.provider, position.market, side)
-        mark = None if held is None else held.oracle_price
-        if mark is None:
-            unrealized = None
-        else:
-            sign = 1 if position.side.value == "long" else -1
-            unrealized = (mark - position.entry_price) * position.size * sign
-        return PositionAnswer(
-            position=position,
-            mark_price=mark,
-            unrealized_pnl_usd=unrealized,
-            liquidation_price=None if held is None else held.liquidation_price,
-        )
-
-    async def _provider_listing(self, place: int, name: str) -> ProviderListing:
-        error: ErrorInfo
-        now: datetime = self._clock.now()
-        try:
-            async with asyncio.timeout(self._context.settings.quote_timeout_s):
-                state = await self._context.providers[name].state()
-        except TimeoutError:
-            error = TimedOut("no answer in time").info()
-        except ProviderError as e:
-            error = e.info()
-        else:
-            return ProviderListing(
-                provider=name,
-                position_in_chain=place,
-                lifecycle=state.lifecycle,
-                reason=state.reason,
-                capacity=state.capacity,
-                slot=state.slot,
-                as_of=state.as_of,
-                error=None,
-            )
-        return ProviderListing(
-            provider=name,
-            position_in_chain=place,
-            lifecycle=None,
-            reason=error.detail,
-            capacity=(),
-            slot=None,
-            as_of=now,
-            error=error,
-        )
+        return await marked(self._context, self._catalog, position, self._protecting.report(position))

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from providers.base.types import Side
 from router.engine.blocked import Block
+from router.engine.protection_terms import Protection
 from router.engine.reports import Reconciliation
 from router.engine.requests import (
     CloseRequest,
@@ -14,6 +15,7 @@ from router.engine.requests import (
     OpenRequest,
     Placed,
     PositionAnswer,
+    ProtectRequest,
     ProviderListing,
     QuoteAnswer,
     QuoteRequest,
@@ -79,6 +81,22 @@ class EngineFacade(Protocol):
         status: PositionStatus | None,
     ) -> tuple[tuple[PositionAnswer, ...], str | None]:
         """Return a page of lots, oldest first, and the cursor of the next page."""
+        ...
+
+    async def protect(self, request: ProtectRequest) -> PositionAnswer:
+        """Set, change or take away a position's stop loss and take profit; the same again changes nothing.
+
+        Raises:
+            PositionUnknown, PositionEnded, ProtectionRefused, InvalidRequest.
+        """
+        ...
+
+    async def wait_protected(self, order_id: str, seconds: float) -> None:
+        """Wait until the protection that an open asked for is there or has failed, at most `seconds`."""
+        ...
+
+    def protection(self, view: OrderView) -> Protection | None:
+        """Return how far the protection is that an open asked for; null where it asked for none or has no lot yet."""
         ...
 
     async def markets(self) -> tuple[MarketListing, ...]:

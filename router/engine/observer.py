@@ -56,6 +56,10 @@ class EngineObserver(Protocol):
         """Set how many findings are open, by kind and provider; those not named are none."""
         ...
 
+    def protection_legs(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Set how many legs of protection there are, by provider and state; those not named are none."""
+        ...
+
 
 class SilentObserver:
     """Counts nothing."""
@@ -88,4 +92,7 @@ class SilentObserver:
         """Do nothing."""
 
     def findings_open(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Do nothing."""
+
+    def protection_legs(self, counts: Mapping[tuple[str, str], int]) -> None:
         """Do nothing."""

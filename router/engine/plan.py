@@ -49,6 +49,7 @@ __all__ = [
     "Wait",
     "next_step",
     "unresolved",
+    "waits_for_price",
 ]
 
 # A provider whose attempt never landed was not at fault; it may be asked again, but not for ever.
@@ -129,6 +130,14 @@ Step = FixTerms | Try | Settle | Wait | Fence | CancelResting | Supersede | Fini
 def unresolved(view: OrderView) -> tuple[AttemptRecord, ...]:
     """Return the attempts whose outcome is not proven yet."""
     return tuple(attempt for attempt in view.attempts if not attempt.state.final)
+
+
+def waits_for_price(view: OrderView) -> bool:
+    """Whether the order does nothing but rest on its venue until a price is reached: nobody need hurry about it."""
+    unclear = unresolved(view)
+    if view.order.trigger is None or view.order.cancel_requested_at is not None or view.fills or not unclear:
+        return False
+    return all(attempt.resting for attempt in unclear)
 
 
 def next_step(view: OrderView, context: PlanContext) -> Step:

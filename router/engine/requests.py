@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 
@@ -9,10 +10,13 @@ import msgspec
 
 from providers.base.errors import ErrorInfo
 from providers.base.types import Capacity, Lifecycle, Market, Quote, Side
-from router.ledger.records import OrderView, PositionRecord
+from router.engine.protection_terms import Protection
+from router.ledger.records import Leg, LegTerms, OrderView, PositionRecord, ProtectionTerms
 
 __all__ = [
+    "AbovePosition",
     "BelowEveryMinimum",
+    "BeyondLiquidation",
     "Candidate",
     "CloseRequest",
     "CursorInvalid",
@@ -32,7 +36,10 @@ __all__ = [
     "OrderUnknown",
     "Placed",
     "PositionAnswer",
+    "PositionEnded",
     "PositionUnknown",
+    "ProtectRequest",
+    "ProtectionRefused",
     "ProviderListing",
     "ProviderUnknown",
     "QuoteAnswer",
@@ -40,6 +47,8 @@ __all__ = [
     "QuoteRequest",
     "Refusal",
     "SideNeeded",
+    "StopLossRefused",
+    "TakeProfitRefused",
     "WouldLeaveDust",
 ]
 
@@ -68,6 +77,7 @@ class OpenRequest(QuoteRequest, frozen=True, kw_only=True):
     fingerprint: str
     ttl_s: int = 60
     request: bytes = b"{}"
+    protection: ProtectionTerms = ProtectionTerms()
 
 
 class CloseRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +100,14 @@ class CloseRequest(msgspec.Struct, frozen=True, kw_only=True):
     worst_price: Decimal | None = None
     ttl_s: int = 60
     request: bytes = b"{}"
+
+
+class ProtectRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of a position's protection: the legs that are named get these terms, or (null) are taken away."""
+
+    caller: str
+    position_id: str
+    legs: Mapping[Leg, LegTerms | None]
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +140,7 @@ class PositionAnswer(msgspec.Struct, frozen=True, kw_only=True):
     mark_price: Decimal | None
     unrealized_pnl_usd: Decimal | None
     liquidation_price: Decimal | None
+    protection: Protection
 
 
 class MarketListing(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,6 +241,42 @@ class PositionUnknown(Refusal):
     """No such position."""
 
     code = "position_not_found"
+
+
+class PositionEnded(Refusal):
+    """The position is closed: there is nothing left to protect."""
+
+    code = "position_closed"
+
+
+class ProtectionRefused(Refusal):
+    """A stop or take profit that could not do its work; `data["field"]` names it."""
+
+    code = "invalid_request"
+
+
+class StopLossRefused(ProtectionRefused):
+    """It would fire at once."""
+
+    code = "invalid_stop_loss"
+
+
+class TakeProfitRefused(ProtectionRefused):
+    """It would fire at once."""
+
+    code = "invalid_take_profit"
+
+
+class BeyondLiquidation(ProtectionRefused):
+    """The liquidation would come first."""
+
+    code = "trigger_beyond_liquidation"
+
+
+class AbovePosition(ProtectionRefused):
+    """It would close more than there is."""
+
+    code = "protection_above_position"
 
 
 class NothingToClose(Refusal):

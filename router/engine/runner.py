@@ -6,13 +6,16 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Iterable
 from datetime import datetime
+from decimal import Decimal
 from functools import partial
+from typing import cast
 
 from providers.base.clock import new_id
 from providers.base.errors import (
     ErrorInfo,
     FeePayerShort,
     InvalidSize,
+    InvalidTrigger,
     LockHeld,
     NothingLeft,
     Phase,
@@ -22,7 +25,7 @@ from providers.base.errors import (
     Unreachable,
     WouldNet,
 )
-from providers.base.protocol import OrderLock, Provider
+from providers.base.protocol import OrderLock, Protector, Provider
 from providers.base.types import (
     Ack,
     Evidence,
@@ -50,8 +53,10 @@ from router.engine.plan import (
     Wait,
     next_step,
     unresolved,
+    waits_for_price,
 )
 from router.engine.pricing import worst_price_of
+from router.engine.protection_terms import misplaced_leg
 from router.engine.settlement import Settlement, lock_ref, order_view, submission_of
 from router.ledger.protocol import LedgerError
 from router.ledger.records import (
@@ -87,6 +92,7 @@ class OrderRunner:
         self._last_sent: dict[str, float] = {}
         self._settlement = Settlement(context)
         self._told_block: str | None = None
+        self._looked = False
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
 
@@ -151,7 +157,7 @@ class OrderRunner:
             case Try(provider, generation):
                 await self._try(view, provider, generation)
             case Settle(attempts, rebroadcast):
-                await self._pause()
+                await self._before_settling(view)
                 await self._settlement.poll(self.order_id, attempts)
                 if rebroadcast:
                     await self._rebroadcast()
@@ -169,6 +175,14 @@ class OrderRunner:
             case Finish(status, error):
                 await self._finish(view, status, error)
 
+    async def _before_settling(self, view: OrderView) -> None:
+        """Wait as long as there is reason to: a trigger is looked at once when we begin, and then seldom."""
+        if not waits_for_price(view):
+            await self._pause()
+        elif self._looked:
+            await self._pause(self._context.settings.trigger_settle_s)
+        self._looked = True
+
     async def _guarded(self, work: Coroutine[None, None, None], event: str) -> None:
         """Do what helps an unclear attempt to its end; a fault of ours in it must not keep us from asking."""
         try:
@@ -181,6 +195,9 @@ class OrderRunner:
     async def _fix_terms(self, view: OrderView, name: str) -> None:
         """Ask one provider for the first quote; a refusal is written down as its attempt."""
         order = view.order
+        if order.trigger is not None:
+            await self._fix_trigger_terms(order, order.trigger.price)
+            return
         provider = self._context.providers[name]
         began = self._clock.monotonic()
         terms = QuoteTerms(
@@ -204,6 +221,10 @@ class OrderRunner:
             await self._refuse(view, name, _adapter_fault("quote_failed", self.order_id, name))
             return
         self._context.observer.stage("quote", name, self._clock.monotonic() - began)
+        misplaced = misplaced_leg(order.protection, order.side, quote.oracle_price, quote.liquidation_price)
+        if misplaced is not None:
+            await self._refuse(view, name, InvalidTrigger(misplaced.detail).info())
+            return
         await self._ledger.fix_terms(
             order.order_id,
             size=order.requested_size if order.requested_size is not None else quote.size,
@@ -211,6 +232,18 @@ class OrderRunner:
                 order.kind, order.side, quote.expected_price, order.slippage_bps, order.requested_worst_price
             ),
             expected_price=quote.expected_price,
+            at=self._clock.now(),
+        )
+
+    async def _fix_trigger_terms(self, order: OrderRecord, price: Decimal) -> None:
+        """Bound a trigger by its own price: what the market is when it fires, nobody knows."""
+        if order.requested_size is None:
+            raise LedgerError(f"trigger {order.order_id} has no size")
+        await self._ledger.fix_terms(
+            order.order_id,
+            size=order.requested_size,
+            worst_price=worst_price_of(order.kind, order.side, price, order.slippage_bps, None),
+            expected_price=price,
             at=self._clock.now(),
         )
 
@@ -251,7 +284,8 @@ class OrderRunner:
         if room.held_up:
             await self._pause()
         else:
-            error = NothingLeft("its lots were closed from outside, or by another close").info()
+            detail = "its lots were closed from outside, by another close, or by their protection"
+            error = NothingLeft(detail).info()
             await self._finish(view, OrderStatus.FAILED, error)
         return False
 
@@ -326,9 +360,9 @@ class OrderRunner:
             worst_price=order.worst_price,
             expires_at=attempt_expiry(view, self._context.settings.patience, now),
             lock=lock_ref(view, generation) if locked and provider.capabilities.order_lock else None,
+            trigger=order.trigger,
         )
-        prepare = provider.prepare_open if order.kind is OrderKind.OPEN else provider.prepare_close
-        submission = await prepare(terms)
+        submission = await _preparing(provider, terms)
         if submission.size <= 0:
             # A venue may read a size of nothing as all of it.
             raise InvalidSize(f"{terms.size:f} rounds to nothing on {provider.name}")
@@ -360,7 +394,6 @@ class OrderRunner:
         ack = await self._submit(provider, submission)
         self._context.observer.stage("submit", provider.name, self._clock.monotonic() - began)
         if ack.not_sent:
-            # No byte reached any URL, and nobody else has these bytes: they can never execute.
             detail = ack.errors[0].detail if ack.errors else "no node could be reached"
             outcome = Outcome(
                 state=OutcomeState.DEAD,
@@ -509,6 +542,16 @@ class OrderRunner:
         if last is not None and last.provider != provider:
             error_class = None if last.error is None else last.error.error_class
             self._context.observer.failed_over(last.provider, provider, error_class)
+
+
+async def _preparing(provider: Provider, terms: OrderTerms) -> Submission:
+    if terms.kind is OrderKind.OPEN:
+        return await provider.prepare_open(terms)
+    if terms.trigger is None:
+        return await provider.prepare_close(terms)
+    if not provider.capabilities.native_triggers:
+        raise InvalidTrigger(f"{provider.name} holds no triggers")
+    return await cast("Protector", provider).prepare_trigger(terms)
 
 
 def _next_number(view: OrderView) -> int:

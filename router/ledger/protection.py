@@ -329,7 +329,15 @@ def _leg(connection: sqlite3.Connection, row: sqlite3.Row) -> LegRecord:
         ended_at=None if row["ended_at"] is None else parse_time(row["ended_at"]),
         end_reason=row["end_reason"],
         filled_size=_filled(connection, row["leg_id"]),
+        last_order_id=_last_order(connection, row["leg_id"]),
     )
+
+
+def _last_order(connection: sqlite3.Connection, leg_id: str) -> str | None:
+    row = connection.execute(
+        "SELECT order_id FROM orders WHERE leg_id = ? ORDER BY seq DESC LIMIT 1", (leg_id,)
+    ).fetchone()
+    return None if row is None else str(row["order_id"])
 
 
 def _filled(connection: sqlite3.Connection, leg_id: str) -> Decimal:

@@ -30,6 +30,7 @@ class Metrics:
         alerts: something that an operator should look at, by kind.
         fences: fences that ended, by result.
         locks_unreclaimed: order locks whose lamports are still on loan.
+        protection_legs: stops and take profits that have not ended, by provider and state.
         reconciliation_findings: open findings, by kind and provider (or `wallet`).
         reconciliation_runs: comparisons of one provider with the books, by what came of them.
     """
@@ -90,6 +91,12 @@ class Metrics:
         self.fences = Counter("router_fences_total", "Fences that ended.", ("result",), registry=registry)
         self.locks_unreclaimed = Gauge(
             "router_locks_unreclaimed", "Order locks whose lamports are on loan.", registry=registry
+        )
+        self.protection_legs = Gauge(
+            "router_protection_legs",
+            "Stops and take profits that have not ended.",
+            ("provider", "state"),
+            registry=registry,
         )
         self.reconciliation_findings = Gauge(
             "router_reconciliation_findings", "Findings that are open.", ("kind", "provider"), registry=registry

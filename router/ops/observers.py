@@ -61,6 +61,12 @@ class EngineMetrics:
         for (kind, provider), count in counts.items():
             self._metrics.reconciliation_findings.labels(kind, provider).set(count)
 
+    def protection_legs(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Set how many legs of protection there are."""
+        self._metrics.protection_legs.clear()
+        for (provider, state), count in counts.items():
+            self._metrics.protection_legs.labels(provider, state).set(count)
+
 
 class RpcMetrics:
     """Counts for `providers.solana.rpc.RpcObserver`."""

@@ -23,6 +23,14 @@ from providers.base.types import (
     Submission,
 )
 from router.engine.blocked import Block
+from router.engine.protection import LegState
+from router.engine.protection_terms import (
+    LegReport,
+    Protection,
+    ProtectionStatus,
+    misplaced_leg,
+    oversized_leg,
+)
 from router.engine.reports import MarketReport, MarketStatus, ProviderReport, Reconciliation, ReportStatus
 from router.engine.requests import (
     BelowEveryMinimum,
@@ -40,7 +48,10 @@ from router.engine.requests import (
     OrderUnknown,
     Placed,
     PositionAnswer,
+    PositionEnded,
     PositionUnknown,
+    ProtectionRefused,
+    ProtectRequest,
     ProviderListing,
     ProviderUnknown,
     QuoteAnswer,
@@ -55,11 +66,14 @@ from router.ledger.records import (
     FindingKind,
     FindingRecord,
     FindingStatus,
+    Leg,
+    LegKind,
     OrderRecord,
     OrderStatus,
     OrderView,
     PositionRecord,
     PositionStatus,
+    ProtectionTerms,
 )
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -107,6 +121,7 @@ class ScriptedEngine:
         self.script = OrderStatus.FILLED
         self.failures: tuple[ErrorInfo, ...] = ()
         self.failing: dict[str, str] = {}
+        self.waited_protected: list[str] = []
         self.held: str | None = None
         self.block: Block | None = None
         self.candidates: tuple[Candidate, ...] | None = None
@@ -172,7 +187,13 @@ class ScriptedEngine:
             opened_at=NOW,
             closed_at=None,
         )
-        return PositionAnswer(position=position, mark_price=None, unrealized_pnl_usd=None, liquidation_price=None)
+        return PositionAnswer(
+            position=position,
+            mark_price=None,
+            unrealized_pnl_usd=None,
+            liquidation_price=None,
+            protection=self._protection(position),
+        )
 
     # --- quotes ------------------------------------------------------------------------------------------------------
 
@@ -231,6 +252,7 @@ class ScriptedEngine:
         quote = self._quote(request)
         if self.held is not None:
             raise OpensHeld("opens are held", reason=self.held)
+        self._check_protection(request.protection, request.side, request.size)
         if (known := self._known(request.caller, request.key, request.fingerprint)) is not None:
             return Placed(view=known, replayed=True)
         await asyncio.sleep(self.placing_takes_s)
@@ -238,6 +260,9 @@ class ScriptedEngine:
         order = self._order(request, OrderKind.OPEN, request.market, request.side, quote.size)
         if self.script in {OrderStatus.FILLED, OrderStatus.PARTIALLY_FILLED}:
             order = self._book_lot(order, quote.size)
+            lot = self.lots[order.position_id or ""]
+            self.lots[lot.position_id] = replace(lot, protection=request.protection)
+            order = replace(order, protection=request.protection)
         return Placed(view=self._store(request, order), replayed=False)
 
     async def close(self, request: CloseRequest) -> Placed:
@@ -421,12 +446,58 @@ class ScriptedEngine:
 
     # --- positions, markets, providers -------------------------------------------------------------------------------
 
+    async def protect(self, request: ProtectRequest) -> PositionAnswer:
+        if request.position_id not in self.lots:
+            raise PositionUnknown("no such position")
+        lot = self.lots[request.position_id]
+        if lot.status is PositionStatus.CLOSED:
+            raise PositionEnded("it is closed")
+        terms = lot.protection
+        for leg, wanted in request.legs.items():
+            terms = terms.but(leg, wanted)
+        self._check_protection(terms, lot.side, lot.size)
+        self.lots[lot.position_id] = replace(lot, protection=terms)
+        return await self.position(lot.position_id)
+
+    def _check_protection(self, terms: ProtectionTerms, side: Side, size: Decimal | None) -> None:
+        wrong = misplaced_leg(terms, side, PRICE, None) or (None if size is None else oversized_leg(terms, size))
+        if wrong is not None:
+            refusal = next(each for each in ProtectionRefused.__subclasses__() if each.code == wrong.code)
+            raise refusal(wrong.detail, field=wrong.leg.value)
+
+    async def wait_protected(self, order_id: str, seconds: float) -> None:
+        self.waited_protected.append(order_id)
+
+    def protection(self, view: OrderView) -> Protection | None:
+        asked = view.order.position_id if view.order.protection else None
+        return None if asked is None else self._protection(self.lots[asked])
+
+    def _protection(self, position: PositionRecord) -> Protection:
+        """The venue holds the stop; the take profit is watched here."""
+        terms = [(leg, position.protection.of(leg)) for leg in Leg]
+        legs = tuple(
+            LegReport(
+                leg=leg,
+                kind=LegKind.NATIVE if leg is Leg.STOP_LOSS else LegKind.MANAGED,
+                trigger_price=wanted.price,
+                size=wanted.size or position.size,
+                state=LegState.RESTING if leg is Leg.STOP_LOSS else LegState.WATCHING,
+                reason=None,
+                order_id="ord_99" if leg is Leg.STOP_LOSS else None,
+                signature=SIGNATURE if leg is Leg.STOP_LOSS else None,
+            )
+            for leg, wanted in terms
+            if wanted is not None
+        )
+        return Protection(status=ProtectionStatus.ACTIVE if legs else ProtectionStatus.NONE, legs=legs)
+
     async def position(self, position_id: str) -> PositionAnswer:
         if position_id not in self.lots:
             raise PositionUnknown("no such position")
         return PositionAnswer(
             position=self.lots[position_id],
             mark_price=PRICE,
+            protection=self._protection(self.lots[position_id]),
             unrealized_pnl_usd=Decimal("-0E-9"),
             liquidation_price=None,
         )

@@ -138,10 +138,26 @@ def test_a_time_to_live_out_of_range_is_422(client: httpx.Client, ttl_s: int) ->
     assert_problem(client.post("/v1/open", json={**GOOD, "ttl_s": ttl_s}), 422, "invalid_ttl")
 
 
-@pytest.mark.parametrize("protection", [{"stop_loss": "140"}, {"take_profit": "160"}, {"stop_loss": "1", "ttl_s": 9}])
-def test_protection_is_refused_and_never_ignored(service: Running, protection: dict[str, Any]) -> None:
-    """Nobody may believe that a position is protected when it is not."""
-    assert_problem(service.client.post("/v1/open", json={**GOOD, **protection}), 422, "protection_not_supported")
+@pytest.mark.parametrize(
+    ("protection", "status", "code"),
+    [
+        ({"stop_loss": "151"}, 422, "invalid_stop_loss"),
+        ({"take_profit": "150"}, 422, "invalid_take_profit"),
+        ({"stop_loss": "0"}, 422, "invalid_stop_loss"),
+        ({"stop_loss": 140}, 400, "invalid_field"),
+        ({"stop_loss": "-1"}, 400, "invalid_field"),
+        ({"take_profit": "160", "take_profit_size": "1000"}, 422, "protection_above_position"),
+        ({"take_profit": "160", "take_profit_size": "0"}, 422, "invalid_request"),
+        ({"stop_loss_size": "1"}, 422, "invalid_request"),
+        ({"stop_loss": {"price": "140"}}, 400, "invalid_field"),
+    ],
+)
+def test_protection_that_cannot_work_is_refused_before_anything_is_traded(
+    service: Running, protection: dict[str, Any], status: int, code: str
+) -> None:
+    """On the wrong side of the price, larger than the order, or without a price."""
+    body = {"market": "SOL-PERP", "side": "long", "size": "2", **protection}
+    assert_problem(service.client.post("/v1/open", json=body), status, code)
     assert not service.engine.opened
 
 
@@ -152,13 +168,20 @@ def test_protection_that_is_null_is_no_protection(client: httpx.Client) -> None:
     assert answer.status_code == 201
 
 
-def test_protecting_a_position_is_refused(client: httpx.Client) -> None:
-    """The address is there, and says that it cannot do it yet."""
-    position = client.post("/v1/open", json=GOOD).json()["position_id"]
+def test_protection_of_a_position_is_refused_clearly(client: httpx.Client) -> None:
+    """A wrong price, too much, nothing at all, an unknown field, no such position, a closed one."""
+    address = f"/v1/positions/{client.post('/v1/open', json=GOOD).json()['position_id']}"
 
-    assert_problem(client.patch(f"/v1/positions/{position}", json={"stop_loss": "1"}), 422, "protection_not_supported")
-    assert client.patch(f"/v1/positions/{position}", json={"stop_loss": None}).json()["stop_loss"] is None
+    assert_problem(client.patch(address, json={"stop_loss": "999"}), 422, "invalid_stop_loss")
+    too_much = {"take_profit": "999", "take_profit_size": "1000000"}
+    assert_problem(client.patch(address, json=too_much), 422, "protection_above_position")
+    assert_problem(client.patch(address, json={}), 422, "invalid_request")
+    assert_problem(client.patch(address, json={"stop_loss_size": "1"}), 422, "invalid_request")
+    assert_problem(client.patch(address, json={"stoploss": "1"}), 400, "unknown_field")
+    assert_problem(client.patch(address, json={"stop_loss": 1.5}), 400, "invalid_field")
     assert_problem(client.patch("/v1/positions/pos_9", json={"stop_loss": "1"}), 404, "position_not_found")
+    client.post("/v1/close", json={"position_id": address.rpartition("/")[2]})
+    assert_problem(client.patch(address, json={"stop_loss": "1"}), 409, "position_closed")
 
 
 def test_an_unknown_market_is_404_with_the_nearest_names(client: httpx.Client) -> None:

@@ -148,7 +148,7 @@ def test_an_order_in_every_status_is_as_published(
         ("/v1/open", {"market": "SOL-PERP", "side": "long", "size": 1, "x": 1}),
         ("/v1/open", {"market": "NONE", "side": "long", "size": "1"}),
         ("/v1/open", {"market": "SOL-PERP", "side": "long", "size": "1", "provider": "none"}),
-        ("/v1/open", {"market": "SOL-PERP", "side": "long", "size": "1", "stop_loss": "1"}),
+        ("/v1/open", {"market": "SOL-PERP", "side": "long", "size": "1", "stop_loss": "900"}),
         ("/v1/open", {"market": "SOL-PERP", "side": "long", "size": "0.001"}),
         ("/v1/quote", {"market": "SOL-PERP", "side": "long", "size": "1", "leverage": "21"}),
         ("/v1/close", {"position_id": "pos_9"}),
