@@ -33,7 +33,7 @@ from providers.jupiter.config import JupiterConfig
 from providers.jupiter.errors import JUPITER_ERRORS, classify, jupiter_refusal
 from providers.jupiter.events import Closing, PositionChange, filled_at, told_by, venue_fill_id
 from providers.jupiter.layouts import read_request
-from providers.jupiter.quote import base_of_usd, check_capacity, to_usd
+from providers.jupiter.quote import base_of_usd, check_capacity, size_tolerance, to_usd
 from providers.jupiter.reading import VenueReader
 from providers.jupiter.state import PositionRequest
 from providers.solana.account_history import lines_after
@@ -277,8 +277,9 @@ class Settler:
 def _fill(order: JupiterOrder, change: PositionChange, record: TransactionRecord) -> Fill:
     """Return an execution as a fill.
 
-    An open fills what its dollars buy at the price; a close the base units that were asked for, where the venue took
-    off all of the dollars that stand for them, else what the dollars that it took off stand for.
+    An open fills what its dollars buy at the price, a close what the dollars that were taken off stood for at the
+    position's entry price *then*: it may have moved since the close was built, by an increase that was executed before
+    it. Where only rounding keeps that from what was asked for, it is what was asked for.
 
     Raises:
         BadAnswer: the record lacks its amounts, or the node its time.
@@ -287,8 +288,9 @@ def _fill(order: JupiterOrder, change: PositionChange, record: TransactionRecord
     if order.kind == "open":
         size, size_usd = base_of_usd(change.size_usd, change.valued_at, order.unit), to_usd(change.size_usd)
     else:
-        whole = change.size_usd >= order.size_usd
-        size = order.size if whole else base_of_usd(change.size_usd, change.valued_at, order.unit)
+        size = base_of_usd(change.size_usd, change.valued_at, order.unit)
+        if abs(size - order.size) <= size_tolerance(change.size_usd, change.valued_at, order.unit):
+            size = order.size
         size_usd = size * price
     if size <= 0:
         raise BadAnswer("an execution of nothing")
@@ -306,7 +308,7 @@ def _fill(order: JupiterOrder, change: PositionChange, record: TransactionRecord
 
 def _filled(order: JupiterOrder, change: PositionChange, record: TransactionRecord) -> Outcome:
     fill = _fill(order, change, record)
-    whole = change.size_usd >= order.size_usd
+    whole = change.size_usd >= order.size_usd and (order.kind == "open" or fill.size >= order.size)
     detail = (
         f"{to_usd(change.size_usd)} of {to_usd(order.size_usd)} dollars; position fee"
         f" {to_usd(change.position_fee_usd)}, borrowing {to_usd(change.borrow_fee_usd)}"

@@ -221,8 +221,7 @@ class Desk:
         self.report[f"venue:{change}"] += 1
         market = dice.choice(MARKETS)
         if change == "price":
-            price = Decimal(self.world.market(market).terms.price) / 10**6
-            controls.set_oracle_price(market, price * dice.randint(97, 103) / 100)
+            controls.set_oracle_price(market, self.price(market) * dice.randint(97, 103) / 100)
         elif change == "auction":
             controls.set_auction(dice.choice([0, 0, 10]))
         elif change == "keeper":
@@ -289,6 +288,10 @@ class Desk:
             total += sum((lot.size if lot.side is Side.LONG else -lot.size for lot in lots), Decimal(0))
             if cursor is None:
                 return total
+
+    def price(self, market: str) -> Decimal:
+        """Return the first price of a market."""
+        return Decimal(self.world.market(market).terms.price) / 10**6
 
     def held(self, market: str) -> Decimal:
         """Return what the venue's own account says, shorts negative."""
