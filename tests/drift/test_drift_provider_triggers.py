@@ -452,6 +452,8 @@ def test_nodes_that_have_forgotten_the_placement(binary: Path | None) -> None:
         assert cancel is not None
         await newcomer.submit(cancel)
         assert (await desk.settled(twin, provider=newcomer)).state is OutcomeState.DEAD
+        desk.cluster.forget_history(0)
+        assert not (await desk.restarted().settle(twin)).resting
         move(desk, "144")
         outcome = await desk.settled(leg)
         assert outcome.state is OutcomeState.FILLED
