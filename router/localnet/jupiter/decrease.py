@@ -9,9 +9,9 @@ import msgspec
 from router.localnet.jupiter.addresses import transfer_authority
 from router.localnet.jupiter.events import DecreasePositionEvent, LiquidateFullPositionEvent
 from router.localnet.jupiter.execution import Execution
-from router.localnet.jupiter.layouts import Custody, Pool, Position, PositionRequest
+from router.localnet.jupiter.layouts import Pool, Position, PositionRequest
 from router.localnet.jupiter.pricing import BPS, LONG, Price
-from router.localnet.jupiter.reduction import Reduction, Sides, apply, is_liquidatable, reduction
+from router.localnet.jupiter.reduction import Reduction, Sides, apply, check_what_is_left, is_liquidatable, reduction
 from router.localnet.jupiter.venue import (
     DECREASE,
     MARKET,
@@ -94,7 +94,7 @@ def _decrease(run: Execution, kind: int) -> int:
     size = _size(run, request, position)
     sides = Sides(position=position, custody=custody, collateral=collateral, price=price, token=token, now=run.now)
     done = reduction(sides, size, request.collateral_delta)
-    _check_what_is_left(run, position, custody, done)
+    check_what_is_left(run, sides, done)
     run.check(done.paid_tokens <= held, "InvalidCustodyBalance")
     before = dataclasses.replace(position)
     apply(sides, done)
@@ -132,13 +132,6 @@ def _size(run: Execution, request: PositionRequest, position: Position) -> int:
         return min(request.size_usd_delta, position.size_usd)
     run.check(request.size_usd_delta <= position.size_usd, "InvalidPositionState")
     return request.size_usd_delta
-
-
-def _check_what_is_left(run: Execution, position: Position, custody: Custody, done: Reduction) -> None:
-    left = position.size_usd - done.size
-    if left:
-        run.check(done.collateral > 0, "InvalidCollateralAmount")
-        run.check(left * BPS <= done.collateral * custody.pricing.max_leverage, "MaxLeverage")
 
 
 def _decreased(

@@ -13,6 +13,8 @@ __all__ = [
     "CreatePositionRequestEvent",
     "DecreasePositionEvent",
     "IncreasePositionEvent",
+    "InstantDecreasePositionEvent",
+    "InstantIncreasePositionEvent",
     "LiquidateFullPositionEvent",
     "event_data",
 ]
@@ -122,6 +124,65 @@ class DecreasePositionEvent(Borsh):
     position_collateral_usd: U64
     position_open_time: I64
     position_price: U64
+
+
+@dataclass(slots=True)
+class InstantIncreasePositionEvent(Borsh):
+    """A position became larger without a request."""
+
+    position_key: Key
+    position_side: U8
+    position_custody: Key
+    position_collateral_custody: Key
+    position_size_usd: U64
+    position_mint: Key
+    owner: Key
+    pool: Key
+    size_usd_delta: U64
+    collateral_usd_delta: U64
+    collateral_token_delta: U64
+    price: U64
+    price_slippage: U64
+    fee_token: U64
+    fee_usd: U64
+    open_time: I64
+    referral: OptKey
+    position_fee_usd: U64
+    funding_fee_usd: U64
+    price_impact_fee_usd: U64
+
+
+@dataclass(slots=True)
+class InstantDecreasePositionEvent(Borsh):
+    """A position became smaller without a request."""
+
+    position_key: Key
+    position_side: U8
+    position_custody: Key
+    position_collateral_custody: Key
+    position_size_usd: U64
+    position_mint: Key
+    desired_mint: Key
+    has_profit: Flag
+    pnl_delta: U64
+    owner: Key
+    pool: Key
+    size_usd_delta: U64
+    transfer_amount_usd: U64
+    transfer_token: U64
+    price: U64
+    price_slippage: U64
+    fee_usd: U64
+    open_time: I64
+    referral: OptKey
+    position_fee_usd: U64
+    funding_fee_usd: U64
+    original_position_collateral_usd: U64
+    position_collateral_usd: U64
+    price_impact_fee_usd: U64
+    position_open_time: I64
+    position_price: U64
+    position_request: OptKey
 
 
 @dataclass(slots=True)

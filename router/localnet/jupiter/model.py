@@ -19,6 +19,7 @@ from router.localnet.jupiter.decrease import (
 )
 from router.localnet.jupiter.execution import Execution
 from router.localnet.jupiter.increase import INCREASE_POSITION, increase_position
+from router.localnet.jupiter.instant import INSTANT_DECREASE, INSTANT_INCREASE, instant_decrease, instant_increase
 from router.localnet.jupiter.refusals import refusal
 from router.localnet.jupiter.requests import (
     CLOSE_2,
@@ -68,6 +69,8 @@ def _handlers() -> Mapping[bytes, _Handler]:
         "increase_position4": (increase_position, INCREASE_POSITION),
         "decrease_position4": (decrease_position, DECREASE_POSITION),
         "decrease_position_with_tpsl": (decrease_with_tpsl, DECREASE_WITH_TPSL),
+        "instant_increase_position": (instant_increase, INSTANT_INCREASE),
+        "instant_decrease_position": (instant_decrease, INSTANT_DECREASE),
         "liquidate_full_position4": (liquidate, LIQUIDATE),
     }
     return {
@@ -80,7 +83,7 @@ class JupiterModel:
     """The Jupiter Perps program in Python, as its interface, its documents and its transactions show it.
 
     Its source is not published; what is guessed is said where it is done. What it does not model is answered like an
-    instruction that the program does not have: liquidity, swaps, loans, limit orders, everything `instant`.
+    instruction that the program does not have: liquidity, swaps, loans, limit orders and stops that a keeper signs.
 
     Args:
         keepers: who may execute requests, and close those of others.

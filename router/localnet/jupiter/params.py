@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from router.localnet.borsh import Borsh, OptFlag, OptU64
-from router.localnet.codec import U8, U64
+from router.localnet.codec import I64, U8, U64
 
 __all__ = [
     "CreateDecreaseMarketParams",
     "CreateDecreaseParams",
     "CreateIncreaseParams",
+    "InstantDecreaseParams",
+    "InstantIncreaseParams",
     "UpdateDecreaseParams",
 ]
 
@@ -60,3 +62,25 @@ class UpdateDecreaseParams(Borsh):
 
     size_usd_delta: U64
     trigger_price: U64
+
+
+@dataclass(slots=True)
+class InstantIncreaseParams(Borsh):
+    """Of `instantIncreasePosition`."""
+
+    size_usd_delta: U64
+    collateral_token_delta: OptU64
+    side: U8
+    price_slippage: U64
+    request_time: I64
+
+
+@dataclass(slots=True)
+class InstantDecreaseParams(Borsh):
+    """Of `instantDecreasePosition`."""
+
+    collateral_usd_delta: U64
+    size_usd_delta: U64
+    price_slippage: U64
+    entire_position: OptFlag
+    request_time: I64

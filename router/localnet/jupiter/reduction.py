@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from router.localnet.jupiter.execution import Execution
 from router.localnet.jupiter.layouts import Custody, Position
 from router.localnet.jupiter.pricing import (
     BPS,
@@ -17,7 +18,7 @@ from router.localnet.jupiter.pricing import (
     trade_fee,
 )
 
-__all__ = ["Reduction", "Sides", "apply", "is_liquidatable", "reduction"]
+__all__ = ["Reduction", "Sides", "apply", "check_what_is_left", "is_liquidatable", "reduction"]
 
 
 class Sides(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +97,14 @@ def is_liquidatable(sides: Sides) -> bool:
     left = position.collateral_usd + closed.pnl - closed.fee_usd
     maximum = sides.custody.pricing.max_leverage
     return left * maximum <= position.size_usd * BPS
+
+
+def check_what_is_left(run: Execution, sides: Sides, done: Reduction) -> None:
+    """Refuse to leave a position that its collateral does not carry."""
+    left = sides.position.size_usd - done.size
+    if left:
+        run.check(done.collateral > 0, "InvalidCollateralAmount")
+        run.check(left * BPS <= done.collateral * sides.custody.pricing.max_leverage, "MaxLeverage")
 
 
 def apply(sides: Sides, done: Reduction) -> None:
