@@ -25,6 +25,7 @@ from providers.jupiter.addresses import (
 )
 from providers.jupiter.config import JupiterConfig
 from providers.jupiter.constants import USD_ONE, RequestChange
+from providers.jupiter.fees import accrued_borrow_fee, pnl, position_fee
 from providers.jupiter.quote import OpenCost, held_base, size_tolerance, usd_of_base
 from providers.jupiter.reading import Place, View
 from providers.jupiter.state import Position
@@ -250,7 +251,7 @@ def plan_close(terms: OrderTerms, view: View, place: Place, config: JupiterConfi
     """Return the request that an attempt to close wants: of the lot's own dollars, never of the entire position.
 
     A lot that is all of the holding within the tolerance takes all of its dollars, and with them all of the collateral.
-    Of a part, the collateral that belongs to it is asked back, rounded down: what stays keeps its leverage.
+    Of a part, the collateral that belongs to it is asked back (`_collateral_back`).
 
     Args:
         terms: of the close; with a trigger it rests until then.
@@ -263,14 +264,36 @@ def plan_close(terms: OrderTerms, view: View, place: Place, config: JupiterConfi
         WorstPriceNotMet, AuctionExpired: as `plan_open`; the latter not for a trigger.
         InvalidTrigger: a trigger at no price.
     """
-    unit, asked = place.units.unit, terms.size
+    unit, asked, buys = place.units.unit, terms.size, terms.kind.buys(terms.side)
     base, slack = held_base(held, unit), size_tolerance(held.size_usd, held.price, unit)
     size, size_usd = asked, usd_of_base(asked, held.price)
-    collateral = held.collateral_usd * size_usd // held.size_usd
+    collateral = _collateral_back(view, place, held, size_usd, price_bound_of(terms.worst_price, buys=buys))
     if asked >= base - slack or size_usd >= held.size_usd:
         size, size_usd, collateral = (asked if asked <= base + slack else base), held.size_usd, 0
     kind: Literal["close", "trigger"] = "close" if terms.trigger is None else "trigger"
     return _plan(terms, view, place, config, kind=kind, size=size, size_usd=size_usd, collateral_delta=collateral)
+
+
+def _collateral_back(view: View, place: Place, held: Position, size_usd: int, bound: int) -> int:
+    """Return the collateral to ask back with a part of a position, dollars 1e-6, rounded down.
+
+    It is the part's share less what the part may lose. The program takes a loss from the collateral beside what is
+    asked back, and the fees from what is paid, or from the collateral where that does not cover them: to ask for the
+    whole share at a loss would make the lots that stay pay for it, to the point of their liquidation. The loss is
+    reckoned at the bound, so that no price at which it executes hurts them; what is left over stays with the position,
+    and comes back with its last lot.
+    """
+    share = held.collateral_usd * size_usd // held.size_usd
+    loss = max(-pnl(long=place.side is Side.LONG, size_usd=size_usd, entry=held.price, price=bound), 0)
+    fees = position_fee(place.market.custody, size_usd, RequestChange.DECREASE, view.now).total
+    fees += accrued_borrow_fee(
+        place.collateral.custody,
+        size_usd=held.size_usd,
+        snapshot=held.cumulative_interest_snapshot,
+        now=view.now,
+    )
+    back = share - loss
+    return back if back >= fees else 0
 
 
 # --- instructions -----------------------------------------------------------------------------------------------------

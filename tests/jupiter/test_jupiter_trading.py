@@ -82,7 +82,7 @@ def test_lots_on_one_slot() -> None:
         assert abs(together.size - first.size - second.size) <= together.size_tolerance
         desk.controls.set_oracle_price("SOL-PERP", Decimal("140.1"))
         usdc = desk.tokens("USDC")
-        closed = await desk.closed(Side.SHORT, f"{first.size:f}", worst="200")
+        closed = await desk.closed(Side.SHORT, f"{first.size:f}", worst="142")
         assert (closed.state, closed.fills[0].size) == (OutcomeState.FILLED, first.size)
         # Its share of the collateral and its profit came back.
         assert usdc is not None
@@ -111,20 +111,49 @@ def test_both_sides_at_once() -> None:
 
 
 def test_a_partial_close() -> None:
-    """Part of a lot closes with its share of the collateral: what stays has the leverage that it had."""
+    """Part of a lot closes with its share of the collateral, but for what it may lose until it executes."""
 
     async def play(desk: JupiterDesk) -> None:
         await desk.opened(Side.SHORT, "8", leverage="5")
         before = desk.controls.position("SOL-PERP", "short")
-        closed = await desk.closed(Side.SHORT, "2.5")
+        closed = await desk.closed(Side.SHORT, "2.5", worst="150")
         assert closed.fills[0].size == Decimal("2.5")
         after = desk.controls.position("SOL-PERP", "short")
         assert before is not None
         assert after is not None
         assert after.size_usd * 8 == before.size_usd * 55 // 10
-        leverage = before.size_usd / before.collateral_usd, after.size_usd / after.collateral_usd
-        assert abs(leverage[0] - leverage[1]) < 0.01
+        assert 0 <= after.collateral_usd - before.collateral_usd * after.size_usd // before.size_usd <= 1
         assert (await desk.held()) == Decimal("-5.5")
+        # At the bound it could lose a tenth of its value: that much stays.
+        await desk.closed(Side.SHORT, "2.5", worst="165")
+        rest = desk.controls.position("SOL-PERP", "short")
+        assert rest is not None
+        kept = rest.collateral_usd - after.collateral_usd * rest.size_usd // after.size_usd
+        assert abs(kept - 37_500_000) <= 1
+
+    at_jupiter_desk(play)
+
+
+@pytest.mark.parametrize("price", ["168", "171"])
+def test_a_lot_that_closes_at_a_loss_costs_the_others_nothing(price: str) -> None:
+    """Six tenths of the collateral are lost: what one lot gets back is its own, and the other is as safe as before."""
+
+    async def play(desk: JupiterDesk) -> None:
+        await desk.opened(Side.SHORT, "2", leverage="5", worst="1")
+        await desk.opened(Side.SHORT, "2", leverage="5", worst="1")
+        desk.controls.set_oracle_price("SOL-PERP", Decimal(price))
+        await desk.slots(2)
+        (before,) = await desk.provider.positions()
+        await desk.closed(Side.SHORT, "2", worst="175")
+        (after,) = await desk.provider.positions()
+        assert after.size == 2
+        assert before.liquidation_price is not None
+        assert after.liquidation_price is not None
+        assert after.liquidation_price >= before.liquidation_price
+        usdc = desk.tokens("USDC")
+        await desk.closed(Side.SHORT, "2", worst="200")
+        assert usdc is not None
+        assert desk.tokens("USDC") > usdc  # type: ignore[operator]
 
     at_jupiter_desk(play)
 
