@@ -263,6 +263,8 @@ class LockState(Record, frozen=True, kw_only=True):
     Attributes:
         held: true with a holder, false when proven free at `slot`, null when nothing is proven.
         holder: signature of the transaction that took the account's balance from 0 to more.
+        holder_number: number of the attempt that the holder is, 0 for a fence, where the lock's own key signed it, on
+            record or not; null for a stranger.
         finalized: whether `held` was read at `finalized`.
         sane_nodes: how many sane nodes agree; the engine lets a generation step on what the provider calls proven.
     """
@@ -270,6 +272,7 @@ class LockState(Record, frozen=True, kw_only=True):
     held: bool | None
     holder: str | None = None
     holder_slot: int | None = None
+    holder_number: int | None = None
     slot: int = 0
     finalized: bool = False
     sane_nodes: int = 0

@@ -17,6 +17,7 @@ from providers.base.types import LockRef, LockState
 from providers.solana.lock_account import lock_address
 from providers.solana.node import MAX_SIGNATURES, Commitment, Node
 from providers.solana.pool import NodePool
+from providers.solana.records import TransactionRecord
 
 __all__ = ["read_lock_state"]
 
@@ -34,6 +35,7 @@ class _View(msgspec.Struct, frozen=True, kw_only=True):
     slot: int
     holder: str | None = None
     holder_slot: int | None = None
+    holder_number: int | None = None
 
 
 async def read_lock_state(pool: NodePool, lock: LockRef, known: Sequence[str], commitment: Commitment) -> LockState:
@@ -46,7 +48,7 @@ async def read_lock_state(pool: NodePool, lock: LockRef, known: Sequence[str], c
         commitment: of every read.
     """
     address = lock_address(lock)
-    views = await pool.each(lambda node: _view(node, address, known, commitment))
+    views = await pool.each(lambda node: _view(node, lock, known, commitment))
     finalized = commitment == "finalized"
     nothing = LockState(held=None, finalized=finalized)
     holders = {view.holder for view in views if view.held}
@@ -60,28 +62,38 @@ async def read_lock_state(pool: NodePool, lock: LockRef, known: Sequence[str], c
         held=bool(holders),
         holder=agreeing[0].holder,
         holder_slot=agreeing[0].holder_slot,
+        holder_number=agreeing[0].holder_number,
         slot=min(view.slot for view in agreeing),
         finalized=finalized,
         sane_nodes=len(agreeing),
     )
 
 
-async def _view(node: Node, address: Pubkey, known: Sequence[str], commitment: Commitment) -> _View:
+async def _view(node: Node, lock: LockRef, known: Sequence[str], commitment: Commitment) -> _View:
+    address = lock_address(lock)
     at, records = await asyncio.gather(
         node.accounts([address], commitment=commitment),
         asyncio.gather(*(node.transaction(signature, commitment) for signature in known)),
     )
     for record in records:
         if record is not None and record.took(address):
-            return _View(held=True, slot=at.slot, holder=record.signature, holder_slot=record.slot)
+            return _held_by(record, lock, at.slot)
     account = at.accounts[0]
     if account is None or account.lamports == 0:
         return _View(held=False, slot=at.slot)
-    return await _search(node, address, at.slot, commitment)
+    return await _search(node, lock, at.slot, commitment)
 
 
-async def _search(node: Node, address: Pubkey, slot: int, commitment: Commitment) -> _View:
+def _held_by(record: TransactionRecord, lock: LockRef, slot: int) -> _View:
+    """Return the holder; only the lock's own key can have made the account, with base lamports and k."""
+    own = Pubkey.from_string(lock.terms.base) in record.signers
+    number = record.given_to(lock_address(lock)) - lock.terms.base_lamports if own else None
+    return _View(held=True, slot=slot, holder=record.signature, holder_slot=record.slot, holder_number=number)
+
+
+async def _search(node: Node, lock: LockRef, slot: int, commitment: Commitment) -> _View:
     """Look through the lock's history, oldest first: the holder comes before whoever added lamports later."""
+    address = lock_address(lock)
     history: list[str] = []
     before: str | None = None
     for _ in range(_MOST_PAGES):
@@ -96,5 +108,5 @@ async def _search(node: Node, address: Pubkey, slot: int, commitment: Commitment
     for signature in list(reversed(history))[:_MOST_LOOKUPS]:
         record = await node.transaction(signature, commitment)
         if record is not None and record.took(address):
-            return _View(held=True, slot=slot, holder=signature, holder_slot=record.slot)
+            return _held_by(record, lock, slot)
     return _View(held=None, slot=slot)

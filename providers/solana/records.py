@@ -94,6 +94,10 @@ class TransactionRecord(msgspec.Struct, frozen=True, kw_only=True):
         index = self.account_keys.index(key)
         return self.pre_balances[index] == 0 and self.post_balances[index] > 0
 
+    def given_to(self, key: Pubkey) -> int:
+        """Return the lamports that `key` held after it."""
+        return self.post_balances[self.account_keys.index(key)] if key in self.account_keys else 0
+
 
 def events_of(record: TransactionRecord, program_id: str | Pubkey) -> tuple[bytes, ...]:
     """Return the event payloads that `program_id` itself logged, in order; empty when the transaction failed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
+from typing import Final
 
 import msgspec
 
@@ -12,6 +13,7 @@ from router.engine.reports import MarketReport, MarketStatus
 from router.ledger.records import Finding, FindingKind, ForeignPart, OutsideBooked
 
 __all__ = [
+    "WALLET",
     "Sorted",
     "compare",
     "event_finding",
@@ -26,6 +28,9 @@ __all__ = [
 
 _ZERO = Decimal(0)
 CONFIRMED = "confirmed"
+
+WALLET: Final = "wallet"
+"""Name of the wallet among the providers, and of its watermark."""
 
 
 class Sorted(msgspec.Struct, frozen=True, kw_only=True):

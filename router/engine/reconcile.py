@@ -20,6 +20,7 @@ from providers.base.protocol import Provider, Reconcilable, SignerHistory
 from providers.base.types import Holdings, VenueEvent, VenueHistory, VenueOrder
 from router.engine import differences
 from router.engine.context import EngineContext
+from router.engine.differences import WALLET
 from router.engine.reports import MarketReport, MarketStatus, ProviderReport, ReportStatus
 from router.engine.settlement import Settlement, order_view
 from router.ledger.protocol import LedgerError
@@ -28,9 +29,6 @@ from router.ledger.records import AttemptState, Finding, FindingKind, FindingRec
 __all__ = ["HOLDING_KINDS", "WALLET", "Reconciler"]
 
 log = logging.getLogger(__name__)
-
-WALLET: Final = "wallet"
-"""Name of the wallet among the providers, and of its watermark."""
 
 HOLDING_KINDS: Final = (FindingKind.UNKNOWN_SIGNATURE, FindingKind.PROMISE_VIOLATION)
 """Findings that hold opens while they are open."""

@@ -11,6 +11,7 @@ import msgspec
 from providers.base.errors import NotLanded, Phase, ProviderError
 from providers.base.types import Evidence, LockRef, Outcome, OutcomeState, Purpose, Submission
 from router.engine.context import EngineContext
+from router.engine.differences import WALLET, signature_finding
 from router.engine.pricing import slippage_bps_of
 from router.ledger.protocol import Ledger, LedgerError
 from router.ledger.records import (
@@ -113,12 +114,16 @@ class Settlement:
         """Write down who shut an attempt out, and look at a holder that was believed dead."""
         view = order_view(self._ledger, order_id)
         outcome, over = holder_verdict(view, attempt, outcome)
+        lost = over and await self._lost(view, attempt.generation, outcome.holder)
+        if lost is None:
+            return  # who holds it cannot be seen any more: asked again at the next look
         if attempt.state is AttemptState.DEAD:
             # It had died before the lock was taken: that stands, whoever has the lock since.
             outcome = msgspec.structs.replace(outcome, state=OutcomeState.DEAD, error=attempt.error, evidence=())
         await self.record(attempt, outcome)
-        if over:
+        if over and not lost:
             await self.close_domain(order_id, attempt.generation, outcome.holder)
+        if over:
             return
         holder = next(a for a in view.attempts if a.submission is not None and a.submission.handle == outcome.holder)
         if holder.state is AttemptState.DEAD and not holder.executed:
@@ -200,6 +205,8 @@ class Settlement:
             return False
         sibling = next((a for a in view.attempts if a.submission and a.submission.handle == state.holder), None)
         if sibling is None:
+            if await self._lost(view, generation, state.holder) is not False:
+                return False
             await self.close_domain(order_id, generation, state.holder)
             return True
         # One of ours executed that was thought dead, or whose end was not written down: look at it again.
@@ -208,6 +215,31 @@ class Settlement:
         return after.generation > generation or any(
             a.attempt_id == sibling.attempt_id and a.state in FILLED_STATES for a in after.attempts
         )
+
+    async def _lost(self, view: OrderView, generation: int, holder: str | None) -> bool | None:
+        """Whether the holder of a generation is an attempt of ours that is not on record; null while that is not clear.
+
+        A restored backup or a damaged file has lost it. It executed and may have filled, so no next generation may
+        begin: that would fill the order a second time. Opens are held; what it filled the venue's account shows beside
+        the lots.
+        """
+        ref = lock_ref(view, generation)
+        if holder is None or _is_ours(view, holder) or self._context.lock is None or ref is None:
+            return False
+        try:
+            state = await self._context.lock.state(ref, (holder,))
+        except ProviderError as e:
+            log.info("holder_unclear", extra={"order_id": view.order.order_id, "code": e.code, "detail": e.detail})
+            return None
+        if not state.held or state.holder != holder:
+            return None
+        if not state.holder_number:
+            return False  # a stranger's, or a fence of ours: it leaves nothing
+        if await self._ledger.find(signature_finding(WALLET, holder), self._clock.now()) is not None:
+            log.critical("lost_attempt_found", extra={"order_id": view.order.order_id, "signature": holder})
+            reason = f"{holder} is an attempt of {view.order.order_id} that is not on record"
+            self._context.hold_opens(FindingKind.UNKNOWN_SIGNATURE.value, reason)
+        return True
 
     async def _book_unknown(self, order_id: str, attempt: AttemptRecord, outcome: Outcome) -> None:
         """Write down what is new about an attempt that stays unclear; say so on the order once patience is over."""
