@@ -81,6 +81,7 @@ def test_lots_on_one_slot() -> None:
         (together,) = await desk.provider.positions()
         assert abs(together.size - first.size - second.size) <= together.size_tolerance
         desk.controls.set_oracle_price("SOL-PERP", Decimal("140.1"))
+        await desk.slots(2)
         usdc = desk.tokens("USDC")
         closed = await desk.closed(Side.SHORT, f"{first.size:f}", worst="142")
         assert (closed.state, closed.fills[0].size) == (OutcomeState.FILLED, first.size)
