@@ -33,12 +33,17 @@ class SendingCluster(Protocol):
 
 
 def send(
-    cluster: SendingCluster, wallet: Keypair, instructions: Sequence[Instruction], *, number: int = 0
+    cluster: SendingCluster,
+    wallet: Keypair,
+    instructions: Sequence[Instruction],
+    *,
+    number: int = 0,
+    cosigners: Sequence[Keypair] = (),
 ) -> Execution:
     """Execute instructions in one transaction, signed and paid by a wallet; `number` tells equal ones apart."""
     everything = [set_compute_unit_limit(_COMPUTE_LIMIT - number % _NUMBERS), *instructions]
     message = MessageV0.try_compile(wallet.pubkey(), everything, [], cluster.latest_blockhash())
-    return cluster.execute(VersionedTransaction(message, [wallet]))
+    return cluster.execute(VersionedTransaction(message, [wallet, *cosigners]))
 
 
 def signature_of(result: Execution) -> str:

@@ -6,16 +6,21 @@ from decimal import Decimal
 from pathlib import Path
 
 import msgspec
+import pytest
 from solders.keypair import Keypair
 
 from router.localnet import base58
 from router.localnet.cluster import Cluster, ClusterConfig
 from router.localnet.drift.model import DriftModel
 from router.localnet.host import open_venues
-from router.localnet.jupiter.actors import read_content
+from router.localnet.jupiter.actors import code_of, read_content
 from router.localnet.jupiter.addresses import EVENT_PREFIX, event_authority, event_discriminator
+from router.localnet.jupiter.calls import instant_increase
+from router.localnet.jupiter.controls import SideName
+from router.localnet.jupiter.events import InstantDecreasePositionEvent, InstantIncreasePositionEvent
 from router.localnet.jupiter.layouts import AgPriceFeed
 from router.localnet.jupiter.world import JUPITER_MARKETS
+from router.localnet.sending import send
 from router.localnet.world import WorldKeys, build_world
 from tests.localnet.localnet_bench import FixedClock
 from tests.localnet_jupiter.jupiter_bench import SLOT_MS, SOL, USD, Venue
@@ -241,3 +246,41 @@ def test_one_price_control_moves_every_venue(tmp_path: Path) -> None:
         feed = read_content(cluster, venues.jupiter.world.market(market).feed, AgPriceFeed)
         assert feed.price == int(Decimal(price).scaleb(8))
     cluster.abandon()
+
+
+@pytest.mark.parametrize("side", ["long", "short"])
+def test_instant_trades_leave_no_request(venue: Venue, side: SideName) -> None:
+    """Opened and closed in single transactions that the keeper signs too; the same numbers as by requests."""
+    before = venue.custody("BTC" if side == "long" else "USDC").assets
+    opened = venue.controls.foreign_trade("BTC-PERP", side, Decimal(1_000), instant=True)
+    (more,) = venue.events(InstantIncreasePositionEvent, opened)
+    fee = 700_000
+    assert (more.size_usd_delta, more.price, more.fee_usd) == (1_000 * USD, 60_000 * USD, fee)
+    position = venue.controls.position("BTC-PERP", side)
+    assert position is not None
+    assert abs(position.collateral_usd - (500 * USD - fee)) <= 1_000
+    closed = venue.controls.foreign_trade("BTC-PERP", side, Decimal(400), reduce=True, instant=True)
+    (less,) = venue.events(InstantDecreasePositionEvent, closed)
+    assert (less.size_usd_delta, less.position_size_usd, less.fee_usd) == (400 * USD, 600 * USD, 280_000)
+    venue.controls.foreign_trade("BTC-PERP", side, Decimal(0), reduce=True, instant=True)
+    rest = venue.controls.position("BTC-PERP", side)
+    assert rest is not None
+    assert (rest.size_usd, rest.collateral_usd) == (0, 0)
+    assert venue.custody("BTC" if side == "long" else "USDC").assets.locked == before.locked
+    assert len(venue.landed(opened).signatures) == 2
+
+
+def test_instant_trades_need_a_keeper_and_the_time(venue: Venue) -> None:
+    """Signed by somebody else than a keeper 6034; for another time than now 6051."""
+    slot, now = venue.slot(), venue.cluster.unix_timestamp
+    keeper, maker = venue.world.keeper, venue.world.maker
+
+    def attempt(signer: Keypair, at: int) -> int | None:
+        call = instant_increase(slot, signer.pubkey(), size_usd=100 * USD, collateral_tokens=50 * USD, now=at)
+        return code_of(send(venue.cluster, venue.world.trader, [call], number=at % 1_000, cosigners=[signer]))
+
+    assert attempt(maker, now) == 6034
+    assert attempt(keeper, now + 60) == 6051
+    assert attempt(keeper, now - 60) == 6051
+    assert attempt(keeper, now) is None
+    assert venue.position().size_usd == 100 * USD

@@ -7,7 +7,7 @@ from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 
 from router.localnet.borsh import Borsh
-from router.localnet.jupiter import decrease, increase, requests
+from router.localnet.jupiter import decrease, increase, instant, requests
 from router.localnet.jupiter.addresses import (
     event_authority,
     instruction_discriminator,
@@ -19,6 +19,8 @@ from router.localnet.jupiter.params import (
     CreateDecreaseMarketParams,
     CreateDecreaseParams,
     CreateIncreaseParams,
+    InstantDecreaseParams,
+    InstantIncreaseParams,
     UpdateDecreaseParams,
 )
 from router.localnet.jupiter.pricing import LONG
@@ -26,7 +28,17 @@ from router.localnet.jupiter.venue import DECREASE, INCREASE, TRIGGER
 from router.localnet.jupiter.world import JupiterCustody, JupiterWorld
 from router.localnet.spl import ASSOCIATED_TOKEN_PROGRAM, SYSTEM_PROGRAM, TOKEN_PROGRAM, associated_token_account
 
-__all__ = ["Slot", "close", "create_decrease", "create_increase", "execute", "liquidate", "update_decrease"]
+__all__ = [
+    "Slot",
+    "close",
+    "create_decrease",
+    "create_increase",
+    "execute",
+    "instant_decrease",
+    "instant_increase",
+    "liquidate",
+    "update_decrease",
+]
 
 U64_MAX = (1 << 64) - 1
 
@@ -222,6 +234,33 @@ def execute(
     else:
         name, accounts = "decrease_position4", decrease.DECREASE_POSITION
     return _instruction(world, name, accounts, known)
+
+
+def instant_increase(slot: Slot, keeper: Pubkey, *, size_usd: int, collateral_tokens: int, now: int) -> Instruction:
+    """Return an open at any price that a keeper signs too: dollars 1e6, tokens native, the chain's time."""
+    params = InstantIncreaseParams(
+        size_usd_delta=size_usd,
+        collateral_token_delta=collateral_tokens,
+        side=slot.side,
+        price_slippage=U64_MAX if slot.side == LONG else 0,
+        request_time=now,
+    )
+    known = _custodies(slot) | {"keeper": keeper, "api_keeper": keeper, "funding_account": slot.wallet_tokens}
+    return _instruction(slot.world, "instant_increase_position", instant.INSTANT_INCREASE, known, params)
+
+
+def instant_decrease(slot: Slot, keeper: Pubkey, *, size_usd: int = 0, now: int) -> Instruction:
+    """Return a close at any price that a keeper signs too, of everything where no size is said."""
+    params = InstantDecreaseParams(
+        collateral_usd_delta=0,
+        size_usd_delta=size_usd,
+        price_slippage=0 if slot.side == LONG else U64_MAX,
+        entire_position=not size_usd,
+        request_time=now,
+    )
+    known = _custodies(slot) | {"keeper": keeper, "api_keeper": keeper, "receiving_account": slot.wallet_tokens}
+    known["desired_mint"] = slot.collateral.mint
+    return _instruction(slot.world, "instant_decrease_position", instant.INSTANT_DECREASE, known, params)
 
 
 def liquidate(world: JupiterWorld, key: Pubkey, position: Position, signer: Pubkey) -> Instruction:

@@ -78,6 +78,7 @@ class _ForeignTrade(Params, frozen=True, kw_only=True):
     side: _SideName
     size_usd: Decimal
     reduce: bool = False
+    instant: bool = False
 
 
 class _Slot(Params, frozen=True, kw_only=True):
@@ -120,7 +121,9 @@ def register_jupiter_controls(controls: JupiterControls) -> None:
     add(
         "foreignTrade",
         _ForeignTrade,
-        lambda each: controls.foreign_trade(each.market, each.side, each.size_usd, reduce=each.reduce),
+        lambda each: controls.foreign_trade(
+            each.market, each.side, each.size_usd, reduce=each.reduce, instant=each.instant
+        ),
     )
     add("liquidate", _Slot, lambda each: controls.liquidate(each.market, each.side))
     controls.cluster.register_control("localnet_jupiter_world", lambda _: _describe(controls.world))

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Literal, TypeVar
 
 from solders.account import Account
 from solders.instruction import Instruction
+from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from router.localnet.controls import ControlCluster
 from router.localnet.jupiter.actors import JupiterKeeper, JupiterOracles, read_content
-from router.localnet.jupiter.calls import Slot, close, create_decrease, create_increase, execute, liquidate
+from router.localnet.jupiter.calls import (
+    Slot,
+    close,
+    create_decrease,
+    create_increase,
+    execute,
+    instant_decrease,
+    instant_increase,
+    liquidate,
+)
 from router.localnet.jupiter.control_methods import register_jupiter_controls
 from router.localnet.jupiter.genesis import FEED_EXPONENT
 from router.localnet.jupiter.layouts import (
@@ -213,37 +223,44 @@ class JupiterControls:
         key = self.world.position(self.world.trader.pubkey() if owner is None else owner, market, _SIDES[side])
         return None if self.cluster.account(key) is None else read_content(self.cluster, key, Position)
 
-    def foreign_trade(self, market: str, side: SideName, size_usd: Decimal, *, reduce: bool = False) -> str:
-        """Have somebody with the trader's key change a position past the router; return the execution's signature.
+    def foreign_trade(
+        self, market: str, side: SideName, size_usd: Decimal, *, reduce: bool = False, instant: bool = False
+    ) -> str:
+        """Have somebody with the trader's key change a position past the router; return the signature that did it.
 
-        A request is made and executed at once by another keeper, whatever the keeper does. An open brings half its
-        size as collateral, which is given to the trader's token account before.
+        An open brings half its size as collateral, which is given to the trader's token account before.
 
         Args:
             market: of the position.
             side: of the position, also where it is reduced.
-            size_usd: by how much.
+            size_usd: by how much; with `reduce`, nothing for everything.
             reduce: make it smaller.
+            instant: in one transaction that a keeper signs too, as the venue's own site does; else by a request that
+                another keeper executes at once, whatever the keeper does.
 
         Raises:
             ValueError: the program refused it.
         """
-        world, trader = self.world, self.world.trader
-        slot = Slot.of(world, trader.pubkey(), market, _SIDES[side])
+        world, keeper = self.world, self.world.keeper
+        slot = Slot.of(world, world.trader.pubkey(), market, _SIDES[side])
+        size, now = int(size_usd * USD), self.cluster.unix_timestamp
+        tokens = 0 if reduce else self._foreign_collateral(slot, size)
+        if instant and reduce:
+            call = instant_decrease(slot, keeper.pubkey(), size_usd=size, now=now)
+        elif instant:
+            call = instant_increase(slot, keeper.pubkey(), size_usd=size, collateral_tokens=tokens, now=now)
+        if instant:
+            return self._send(world.trader, call, cosigners=[keeper])
         counter = self.cluster.slot << 16 | self._sent & 0xFFFF
-        change = DECREASE if reduce else INCREASE
-        size = int(size_usd * USD)
         if reduce:
-            call: Instruction = create_decrease(slot, counter, size_usd=size)
+            self._send(world.trader, create_decrease(slot, counter, size_usd=size))
         else:
-            call = create_increase(slot, counter, size_usd=size, collateral_tokens=self._foreign_collateral(slot, size))
-        self._send(trader_signs=True, instructions=[call])
-        key = slot.request(counter, change)
+            self._send(world.trader, create_increase(slot, counter, size_usd=size, collateral_tokens=tokens))
+        key = slot.request(counter, DECREASE if reduce else INCREASE)
         request = read_content(self.cluster, key, PositionRequest)
         position = read_content(self.cluster, slot.address, Position)
-        keeper = world.keeper.pubkey()
-        steps = [execute(world, key, request, position, keeper), close(world, key, request, keeper=keeper)]
-        return self._send(trader_signs=False, instructions=steps)
+        execution = execute(world, key, request, position, keeper.pubkey())
+        return self._send(keeper, execution, close(world, key, request, keeper=keeper.pubkey()))
 
     def _foreign_collateral(self, slot: Slot, size: int) -> int:
         """Give the trader what its position is to be backed by, and return the native amount."""
@@ -269,15 +286,13 @@ class JupiterControls:
         if loss < 0:
             raise ValueError(f"its profit of {-loss} alone keeps it")
         self._edit(Position, key, lambda content: setattr(content, "collateral_usd", loss))
-        self._sent += 1
-        call = liquidate(world, key, position, world.maker.pubkey())
-        return signature_of(send(self.cluster, world.maker, [call], number=self._sent))
+        return self._send(world.maker, liquidate(world, key, position, world.maker.pubkey()))
 
-    def _send(self, *, trader_signs: bool, instructions: list[Instruction]) -> str:
+    def _send(self, wallet: Keypair, *instructions: Instruction, cosigners: Sequence[Keypair] = ()) -> str:
         self._sent += 1
-        wallet = self.world.trader if trader_signs else self.world.keeper
         # Numbered from the other end than the keeper's own.
-        return signature_of(send(self.cluster, wallet, instructions, number=-self._sent))
+        result = send(self.cluster, wallet, instructions, number=-self._sent, cosigners=cosigners)
+        return signature_of(result)
 
     # Bytes
 
