@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,14 +12,16 @@ from providers.base.clock import Clock
 from providers.solana.signer import KeypairSigner
 from providers.solana.transport import NodeTransport
 from router.localnet.cluster import Cluster, ClusterConfig
-from router.localnet.controls import Controls, run_world
+from router.localnet.controls import Controls, PriceFollower, run_world
 from router.localnet.drift.model import DriftModel
 from router.localnet.faults import WireFaults
 from router.localnet.jupiter.controls import JupiterControls, open_jupiter
 from router.localnet.jupiter.model import JupiterModel
-from router.localnet.jupiter.world import jupiter_keepers
+from router.localnet.jupiter.world import jupiter_keepers, jupiter_world_of
 from router.localnet.mango.controls import MangoControls, open_mango
 from router.localnet.mango.model import MangoModel
+from router.localnet.mango.world import mango_world_of
+from router.localnet.oracle import read_price
 from router.localnet.server import LocalnetServer, serve
 from router.localnet.transport import InProcessTransport
 from router.localnet.world import World, WorldKeys, build_world, world_of
@@ -73,10 +76,24 @@ def open_venues(cluster: Cluster, *, drift_so: Path | None = None) -> Venues:
     if cluster.account(world.state) is None:
         world = build_world(cluster, keys=keys)
     controls = run_world(cluster, world)
+    new_mango = cluster.account(mango_world_of(keys).group) is None
+    new_jupiter = cluster.account(jupiter_world_of(keys).pool) is None
     _, mango = open_mango(cluster, keys)
     _, jupiter = open_jupiter(cluster, keys)
     controls.price_followers += [mango.follow_price, jupiter.follow_price]
+    # A venue that comes late finds the prices where they are by then.
+    _bring_prices(cluster, world, [mango.follow_price] * new_mango + [jupiter.follow_price] * new_jupiter)
     return Venues(world=world, controls=controls, mango=mango, jupiter=jupiter)
+
+
+def _bring_prices(cluster: Cluster, world: World, followers: Sequence[PriceFollower]) -> None:
+    for market in world.markets:
+        account = cluster.account(market.oracle)
+        if account is None:
+            continue
+        price = read_price(account).price
+        for follow in followers:
+            follow(market.terms.symbol, price, True)
 
 
 class LocalnetHost:

@@ -11,6 +11,7 @@ from solders.keypair import Keypair
 
 from router.localnet import base58
 from router.localnet.cluster import Cluster, ClusterConfig
+from router.localnet.controls import run_world
 from router.localnet.drift.model import DriftModel
 from router.localnet.host import open_venues
 from router.localnet.jupiter.actors import code_of, read_content
@@ -212,10 +213,11 @@ def cluster_in(folder: Path) -> Cluster:
 
 
 def test_a_state_from_before_the_venue_is_given_it(tmp_path: Path) -> None:
-    """A cluster left on disk when there was only Drift gets the venue's accounts, and keeps them over a restart."""
+    """A cluster left on disk when there was only Drift gets the venue, at the prices of then, and keeps it."""
     old = cluster_in(tmp_path)
     world = build_world(old, keys=WorldKeys())
     old.register(DriftModel(world.program_id))
+    run_world(old, world).set_oracle_price("SOL-PERP", Decimal(163))
     old.advance(3)
     genesis = old.genesis_hash
     old.abandon()
@@ -223,6 +225,8 @@ def test_a_state_from_before_the_venue_is_given_it(tmp_path: Path) -> None:
     resumed = cluster_in(tmp_path)
     venues = open_venues(resumed)
     assert resumed.genesis_hash == genesis
+    feed = read_content(resumed, venues.jupiter.world.market("SOL-PERP").feed, AgPriceFeed)
+    assert feed.price == 163 * 10**8
     venues.jupiter.run_keeper(running=False)
     venues.jupiter.foreign_trade("BTC-PERP", "long", Decimal(500))
     resumed.abandon()

@@ -245,11 +245,12 @@ class JupiterControls:
         slot = Slot.of(world, world.trader.pubkey(), market, _SIDES[side])
         size, now = int(size_usd * USD), self.cluster.unix_timestamp
         tokens = 0 if reduce else self._foreign_collateral(slot, size)
-        if instant and reduce:
-            call = instant_decrease(slot, keeper.pubkey(), size_usd=size, now=now)
-        elif instant:
-            call = instant_increase(slot, keeper.pubkey(), size_usd=size, collateral_tokens=tokens, now=now)
         if instant:
+            call = (
+                instant_decrease(slot, keeper.pubkey(), size_usd=size, now=now)
+                if reduce
+                else instant_increase(slot, keeper.pubkey(), size_usd=size, collateral_tokens=tokens, now=now)
+            )
             return self._send(world.trader, call, cosigners=[keeper])
         counter = self.cluster.slot << 16 | self._sent & 0xFFFF
         if reduce:
