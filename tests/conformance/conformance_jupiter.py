@@ -19,7 +19,7 @@ from router.localnet.cluster import Cluster
 from router.localnet.jupiter.controls import open_jupiter
 from router.localnet.jupiter.model import JupiterModel
 from router.localnet.jupiter.world import jupiter_keepers
-from router.localnet.world import WorldKeys
+from router.localnet.world import WorldKeys, build_world
 from tests.conformance.bench import Feature, Venue
 
 LAMPORTS = 10**9
@@ -46,6 +46,9 @@ class JupiterVenue(Venue):
         self.cluster = cluster
         keys = WorldKeys()
         cluster.register(JupiterModel(jupiter_keepers(keys)))
+        if cluster.account(keys.keypair("maker").pubkey()) is None:
+            # Alone on its cluster: wallets and their dollars come with the world around it.
+            build_world(cluster, keys=keys)
         self.world, self.controls = open_jupiter(cluster, keys)
 
     def provider(self, solana: SolanaCluster) -> Provider:
