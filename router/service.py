@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from providers import registry
 from providers.base.clock import Clock, SystemClock
+from providers.base.prices import PriceSource
 from providers.base.protocol import Provider
 from providers.solana.cluster import SolanaCluster, SolanaSettings
 from providers.solana.http import HttpTransport
@@ -21,6 +22,7 @@ from providers.solana.transport import NodeTransport
 from router import __version__
 from router.engine.context import EngineContext, EngineSettings
 from router.engine.engine import Engine
+from router.engine.limits import Limits
 from router.engine.plan import Patience
 from router.ledger.elsewhere import knows_handle_in
 from router.ledger.sqlite import SqliteLedger
@@ -75,6 +77,7 @@ class Service:
         providers: Mapping[str, Provider],
         engine: Engine,
         localnet: LocalnetHost | None,
+        prices: PriceSource | None = None,
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -84,6 +87,7 @@ class Service:
         self.providers = providers
         self.engine = engine
         self.localnet = localnet
+        self.prices = prices
 
     async def start(self) -> None:
         """Bind the ledger to the cluster, recover every open order, begin to work."""
@@ -99,6 +103,8 @@ class Service:
         await self.engine.aclose()
         for provider in self.providers.values():
             await provider.aclose()
+        if self.prices is not None:
+            await self.prices.aclose()
         await self.cluster.aclose()
         await self.ledger.aclose()
         if self.localnet is not None:
@@ -122,6 +128,7 @@ async def build_service(settings: Settings, clock: Clock | None = None) -> Servi
         if localnet is not None:
             await localnet.aclose()
         raise
+    prices = _prices(settings, clock)
     context = EngineContext(
         ledger=ledger,
         providers=providers,
@@ -129,6 +136,7 @@ async def build_service(settings: Settings, clock: Clock | None = None) -> Servi
         clock=clock,
         settings=_engine_settings(settings),
         observer=EngineMetrics(metrics),
+        prices=prices,
     )
     explorer = EXPLORER_URLS[settings.network].replace("{rpc_url}", _shown_rpc_url(settings))
     accounts = accounts_ledger_path(settings)
@@ -158,6 +166,7 @@ async def build_service(settings: Settings, clock: Clock | None = None) -> Servi
         providers=providers,
         engine=engine,
         localnet=localnet,
+        prices=prices,
     )
 
 
@@ -202,6 +211,8 @@ def build_provider(
 ) -> Provider:
     """Return one venue's adapter, on its own nodes where it has some; raise `ServiceError` for a setting it refuses."""
     own = dict(settings.providers.get(name, {}))
+    # A limit is the router's business: the adapter never hears of it.
+    own.pop("max_usd", None)
     urls = own.pop("rpc_urls", "")
     if urls:
         pool = NodePool(
@@ -263,6 +274,20 @@ def _signer(settings: Settings, localnet: LocalnetHost | None) -> Signer | None:
     return None
 
 
+def _prices(settings: Settings, clock: Clock) -> PriceSource | None:
+    """Return where independent prices come from; null where nobody asked for that check."""
+    if settings.max_oracle_deviation_bps is None:
+        return None
+    # Loaded only where it is asked for, as providers are.
+    from providers.pyth.hermes import HermesPrices, HermesRules  # noqa: PLC0415
+
+    rules = HermesRules(
+        max_age=timedelta(seconds=settings.pyth_max_age_s), max_confidence_bps=settings.pyth_max_confidence_bps
+    )
+    feeds = dict(feed.split("=", 1) for feed in settings.pyth_feeds)
+    return HermesPrices(settings.pyth_url, feeds, clock, rules)
+
+
 def _engine_settings(settings: Settings) -> EngineSettings:
     slot_s = settings.localnet_slot_ms / 1000 if settings.network is Network.LOCALNET else SLOT_SECONDS
     unproven = timedelta(seconds=settings.slot_patience * slot_s)
@@ -275,6 +300,16 @@ def _engine_settings(settings: Settings) -> EngineSettings:
             cancel=max(unproven / 2, timedelta(seconds=1)),
         ),
         max_order_usd=settings.max_order_usd,
+        limits=Limits(
+            market_usd=settings.max_market_usd,
+            day_usd=settings.max_day_usd,
+            provider_usd=settings.max_provider_usd(),
+            leverage=settings.max_leverage,
+            positions=settings.max_open_positions,
+            quote_deviation_bps=settings.max_quote_deviation_bps,
+            oracle_deviation_bps=settings.max_oracle_deviation_bps,
+            reference_required=settings.pyth_required,
+        ),
         # A confirmed answer is a slot away: looking more often than twice a slot finds nothing sooner.
         settle_interval_s=slot_s / 2,
         rebroadcast_s=max(1.0, slot_s * 4),

@@ -79,6 +79,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 # --- parsers: text to value, ValueError with the end of a sentence ---------------------------------------------------
 
 _DECIMAL = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?")
+_FEED = re.compile(r"[A-Z0-9]{1,20}-PERP=(0x)?[0-9a-fA-F]{64}")
 _PROVIDER_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -123,6 +124,22 @@ def _positive_amount(text: str) -> Decimal:
     if amount == 0:
         raise ValueError("must be above zero")
     return amount
+
+
+def _feeds(text: str) -> tuple[str, ...]:
+    feeds = tuple(item.strip() for item in text.split(",") if item.strip())
+    if not all(_FEED.fullmatch(feed) for feed in feeds):
+        raise ValueError("must be MARKET=ID, comma separated; an id has 64 hexadecimal digits")
+    if len({feed.partition("=")[0] for feed in feeds}) < len(feeds):
+        raise ValueError("names a market twice")
+    return feeds
+
+
+def _one_url(text: str) -> str:
+    _check_url(text, ("http", "https"))
+    if urlsplit(text).query or urlsplit(text).fragment:
+        raise ValueError("must be an address without a query")
+    return text
 
 
 def _path(text: str) -> Path:
@@ -180,6 +197,14 @@ def _host(text: str) -> str:
     return text
 
 
+# Pyth's own ids of the dollar prices of SOL, BTC and ETH, the same on every chain (https://pyth.network/developers).
+PYTH_FEEDS: Final = (
+    "SOL-PERP=ef0d8b6fda2ceba41da15d4095d1da392a0d2f8ed0c6c7bc0f4cfac8c280b56d,"
+    "BTC-PERP=e62df6c8b4a85fe1a67db44dc12de5db330f7ac66b72dc658afedf0f4a415b43,"
+    "ETH-PERP=ff61491a931112ddf1bd8147cd1b641375f79f5825126d665480874634fd0ace"
+)
+
+
 # --- the table -------------------------------------------------------------------------------------------------------
 
 FIELDS: Final = (
@@ -203,6 +228,40 @@ FIELDS: Final = (
         lambda network: "10000" if network == Network.MAINNET else "",
         "Largest open in dollars; none if empty.",
     ),
+    Field(
+        "max_day_usd",
+        _positive_amount,
+        lambda network: "100000" if network == Network.MAINNET else "",
+        "Most that opens of any 24 hours may come to in dollars; none if empty.",
+    ),
+    Field("max_market_usd", _positive_amount, "", "Most that may be held in one market in dollars; none if empty."),
+    Field("max_leverage", _positive_amount, "", "Highest leverage that a caller may ask for; none of ours if empty."),
+    Field("max_open_positions", _integer(1, 10**6), "", "Most positions that may be open at once; none if empty."),
+    Field(
+        "max_quote_deviation_bps",
+        _positive_amount,
+        lambda network: "500" if network == Network.MAINNET else "",
+        "Furthest that a quote may be from the venue's own oracle, hundredths of a percent; not checked if empty.",
+    ),
+    Field(
+        "max_oracle_deviation_bps",
+        _positive_amount,
+        "",
+        "Furthest that a venue's oracle may be from Pyth's price, hundredths of a percent; not checked if empty.",
+    ),
+    Field("pyth_url", _one_url, "https://hermes.pyth.network", "Hermes server that gives Pyth's prices."),
+    Field("pyth_feeds", _feeds, PYTH_FEEDS, "Pyth's feed of each market: MARKET=ID, comma separated."),
+    Field("pyth_max_age_s", _integer(1, 3_600), "15", "Oldest price of Pyth that is believed, seconds."),
+    Field(
+        "pyth_max_confidence_bps",
+        _positive_amount,
+        "50",
+        "Widest confidence of Pyth's price that is believed, hundredths of a percent.",
+    ),
+    Field("pyth_required", _yes, "yes", "Whether opens are refused while Pyth's price cannot be had: yes or no."),
+    Field("rate_opens_per_s", _integer(0, 10**6), "50", "Opens a second that one API key may ask for; 0 for any."),
+    Field("rate_reads_per_s", _integer(0, 10**6), "200", "Reads and quotes a second of one API key; 0 for any."),
+    Field("rate_burst_s", _integer(1, 3_600), "4", "Seconds' worth of requests that may come at once."),
     Field("sol_reserve", _amount, "0.05", "SOL kept for closing, cancelling and fencing; opens stop first."),
     Field("priority_fee_floor", _integer(0, 10**9), "10000", "Least priority fee, micro-lamports per compute unit."),
     Field("priority_fee_cap", _integer(0, 10**9), "2000000", "Highest priority fee, micro-lamports per compute unit."),
@@ -230,6 +289,7 @@ PROVIDER_FIELDS: Final = (
     Field("group", _text, "", "Group of markets that is traded, where the venue has several."),
     Field("account_num", _integer(0, 2**32 - 1), "", "Number of the owner's account that trades."),
     Field("match_limit", _integer(1, 255), "", "Resting orders that one order may match."),
+    Field("max_usd", _positive_amount, "", "Most that may be held there in dollars; none if empty."),
 )
 
 
@@ -254,6 +314,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_seconds: int
     log_level: str
     max_order_usd: Decimal | None
+    max_day_usd: Decimal | None
+    max_market_usd: Decimal | None
+    max_leverage: Decimal | None
+    max_open_positions: int | None
+    max_quote_deviation_bps: Decimal | None
+    max_oracle_deviation_bps: Decimal | None
+    pyth_url: str
+    pyth_feeds: tuple[str, ...]
+    pyth_max_age_s: int
+    pyth_max_confidence_bps: Decimal
+    pyth_required: bool
+    rate_opens_per_s: int
+    rate_reads_per_s: int
+    rate_burst_s: int
     sol_reserve: Decimal
     priority_fee_floor: int
     priority_fee_cap: int
@@ -287,6 +361,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError(tuple(problems))
         sources = {name: "flag" if flags.get(name) else "env" for name in sorted(given)}
         return msgspec.convert({**values, "providers": providers, "sources": sources}, cls, strict=True)
+
+    def max_provider_usd(self) -> dict[str, Decimal]:
+        """Return the most that may be held at each provider that has such a limit."""
+        own = {name: fields.get("max_usd") for name, fields in self.providers.items()}
+        return {name: Decimal(text) for name, text in own.items() if text is not None}
 
     @property
     def may_sign(self) -> bool:

@@ -19,6 +19,7 @@ from router.api.schemas import (
     ErrorAnswer,
     EvidenceAnswer,
     FillAnswer,
+    HaltAnswer,
     LegAnswer,
     MarketAnswer,
     MarketProviderAnswer,
@@ -33,11 +34,12 @@ from router.api.schemas import (
 from router.engine.blocked import Block
 from router.engine.protection_terms import Protection
 from router.engine.requests import Candidate, MarketListing, PositionAnswer, ProviderListing, QuoteAnswer
-from router.ledger.records import AttemptRecord, AttemptState, FillRecord, LegTerms, OrderStatus, OrderView
+from router.ledger.records import AttemptRecord, AttemptState, FillRecord, HaltRecord, LegTerms, OrderStatus, OrderView
 
 __all__ = [
     "candidate_answer",
     "furthest_phase",
+    "halt_answer",
     "later_try_can_help",
     "market_answer",
     "order_answer",
@@ -410,4 +412,10 @@ def provider_answer(listing: ProviderListing) -> ProviderAnswer:
         slot=listing.slot,
         as_of=listing.as_of,
         error=error_answer(listing.error),
+        halted=None if listing.halt is None else halt_answer(listing.halt),
     )
+
+
+def halt_answer(record: HaltRecord) -> HaltAnswer:
+    """Return where opens are switched off, and by whom."""
+    return HaltAnswer(provider=record.provider, reason=record.reason, caller=record.caller, since=record.since)

@@ -10,12 +10,14 @@ from litestar.exceptions import HTTPException
 
 from providers.base.clock import Clock
 from router import __version__
-from router.api.auth import ApiKeys, guard_for
+from router.api.auth import Keys, guard_for
 from router.api.context import Api
 from router.api.lifecycle import Lifecycle
 from router.api.observe import AsgiApp, Observed
+from router.api.operating import Operating
 from router.api.problems import ApiError, refused, unexpected, unroutable
 from router.api.protecting import Protecting
+from router.api.rates import RateLimiter, Rates
 from router.api.reading import Reading
 from router.api.reconciling import Reconciling
 from router.api.service_pages import ServicePages
@@ -35,15 +37,21 @@ def create_app(
     metrics: Metrics,
     clock: Clock,
     lifecycle: Lifecycle | None = None,
-    keys: ApiKeys | None = None,
+    keys: Keys | None = None,
+    rates: Rates | None = None,
 ) -> AsgiApp:
-    """Return the ASGI application for an engine. Without `keys` every caller is `local`."""
-    api = Api(engine=engine, lifecycle=lifecycle or Lifecycle(), metrics=metrics, version=__version__)
+    """Return the ASGI application for an engine. Without `keys` every caller is `local`, and may do everything."""
+    api = Api(engine=engine, lifecycle=lifecycle or Lifecycle(), metrics=metrics, version=__version__, keys=keys)
+    limiter = RateLimiter(rates or Rates(), clock)
 
     def provide_api() -> Api:
         return api
 
-    guarded = Router(path="/", route_handlers=[Trading, Protecting, Reading, Reconciling], guards=[guard_for(keys)])
+    guarded = Router(
+        path="/",
+        route_handlers=[Trading, Protecting, Reading, Reconciling, Operating],
+        guards=[guard_for(keys, limiter)],
+    )
     app = Litestar(
         route_handlers=[guarded, ServicePages],
         dependencies={"api": Provide(provide_api, sync_to_thread=False, use_cache=True)},

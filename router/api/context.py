@@ -9,6 +9,7 @@ import msgspec
 from litestar import Litestar, Response
 
 from router.api.answers import attempt_answers, furthest_phase, order_answer, order_status
+from router.api.auth import Keys
 from router.api.lifecycle import Lifecycle
 from router.api.openapi import document
 from router.api.parsing import Preference, parse_body
@@ -30,11 +31,20 @@ _encoder = msgspec.json.Encoder()
 class Api:
     """The engine and what the API adds to it."""
 
-    def __init__(self, *, engine: EngineFacade, lifecycle: Lifecycle, metrics: Metrics, version: str) -> None:
+    def __init__(
+        self,
+        *,
+        engine: EngineFacade,
+        lifecycle: Lifecycle,
+        metrics: Metrics,
+        version: str,
+        keys: Keys | None = None,
+    ) -> None:
         self.engine = engine
         self.lifecycle = lifecycle
         self.metrics = metrics
         self.version = version
+        self._keys = keys
         self._schema: bytes | None = None
 
     def schema(self, app: Litestar) -> bytes:
@@ -42,6 +52,11 @@ class Api:
         if self._schema is None:
             self._schema = _encoder.encode(document(app, version=self.version))
         return self._schema
+
+    def warnings(self) -> Mapping[str, str]:
+        """Return what somebody should look at, though everything works."""
+        problem = None if self._keys is None else self._keys.problem
+        return {} if problem is None else {"api_keys_rejected": problem}
 
     def check_started(self) -> None:
         """Refuse until recovery has asked about every open attempt."""

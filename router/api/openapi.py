@@ -21,7 +21,7 @@ __all__ = ["document"]
 Json = dict[str, object]
 
 _EVERYWHERE: Final = ("invalid_parameter", "unknown_parameter", "internal_error")
-_GUARDED: Final = ("unauthorized", "host_not_allowed")
+_GUARDED: Final = ("unauthorized", "host_not_allowed", "scope_missing")
 _BODY: Final = (
     "malformed_json",
     "duplicate_field",
@@ -52,7 +52,7 @@ def document(app: Litestar, *, version: str) -> Json:
     components["Problem"]["additionalProperties"] = True
     paths: dict[str, Json] = {}
     for path, method, operation in sorted(operations, key=lambda row: (row[0], row[1])):
-        paths.setdefault(path, {})[method.lower()] = _operation(operation)
+        paths.setdefault(path, {})[method.lower()] = _operation(operation, method)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -83,14 +83,14 @@ def _operations(app: Litestar) -> Iterator[tuple[str, str, Operation]]:
                 yield route.path_format, method, operation
 
 
-def _operation(operation: Operation) -> Json:
+def _operation(operation: Operation, method: str) -> Json:
     result: Json = {
         "operationId": operation.id,
         "summary": operation.summary,
         "description": operation.description,
         "parameters": [_parameter(parameter) for parameter in (*operation.parameters, _REQUEST_ID)],
-        "responses": {**_answers(operation), **_problems(operation)},
-        "security": [] if operation.public else [{}, {"key": []}],
+        "responses": {**_answers(operation), **_problems(operation, method)},
+        "security": [] if operation.public else [{}, {"key": [operation.scope_of(method)]}],
     }
     if operation.body is not None:
         result["requestBody"] = {
@@ -139,9 +139,10 @@ def _answers(operation: Operation) -> Json:
     return answers
 
 
-def _problems(operation: Operation) -> Json:
+def _problems(operation: Operation, method: str) -> Json:
     codes = [*_EVERYWHERE, *operation.problems]
     codes += () if operation.public else _GUARDED
+    codes += () if operation.public or operation.metered_of(method) is None else ("rate_limited",)
     codes += _BODY if operation.body is not None else ()
     by_status: dict[int, list[str]] = {}
     for code in codes:

@@ -7,16 +7,26 @@ from typing import Final, Literal
 
 import msgspec
 
+from router.api.rates import Metered
+
 __all__ = [
     "IDEMPOTENCY_KEY",
     "ORDER_HEADERS",
     "PREFER",
+    "SCOPES",
     "Example",
     "Operation",
     "Parameter",
+    "Scope",
     "id_parameter",
     "page_parameters",
 ]
+
+
+Scope = Literal["read", "trade", "admin"]
+"""What a key may do: look and ask for prices; open, close, cancel, protect; switch opens off, settle findings."""
+
+SCOPES: Final[tuple[Scope, ...]] = ("read", "trade", "admin")
 
 
 class Parameter(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +53,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         answers: document by status; a text is a media type of its own.
         problems: codes of the catalogue that this operation may answer with, beside those of every operation.
         statuses: further statuses of a code that has more than one.
+        scope: that a key needs; null for what the method says: to look is `read`, everything else `trade`.
+        opens: whether it counts as an open where callers are kept from asking too often.
     """
 
     id: str
@@ -55,6 +67,18 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...] = ()
     statuses: Mapping[str, tuple[int, ...]] = {}
     public: bool = False
+    scope: Scope | None = None
+    opens: bool = False
+
+    def scope_of(self, method: str) -> Scope:
+        """Return the scope that a key needs."""
+        return self.scope or ("read" if method in {"GET", "HEAD"} else "trade")
+
+    def metered_of(self, method: str) -> Metered | None:
+        """Return as what a request counts; null for what is never refused for coming too often."""
+        if self.opens:
+            return "opens"
+        return "reads" if self.scope_of(method) == "read" else None
 
 
 PREFER: Final = Parameter(

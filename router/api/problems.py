@@ -63,6 +63,7 @@ CATALOGUE: Final[Mapping[str, Kind]] = {
     "bad_request": Kind(400, "The request cannot be read", "no", "The request is not valid HTTP for this service."),
     # 401 to 421: the request reached the wrong place
     "unauthorized": Kind(401, "No valid API key", "no", "Send `Authorization: Bearer KEY`."),
+    "scope_missing": Kind(403, "The key may not do that", "no", "`scope` is what the key's line would have to name."),
     "not_found": Kind(404, "There is nothing here", "no", "The address is not one of the API's; see /schema."),
     "unknown_market": Kind(404, "The market is not known", "no", "No provider lists it; `nearest` has similar names."),
     "order_not_found": Kind(404, "The order is not known", "no", "No order has this id."),
@@ -72,6 +73,12 @@ CATALOGUE: Final[Mapping[str, Kind]] = {
     "provider_not_found": Kind(404, "The provider is not known", "no", "It is not in the chain; see `providers`."),
     "position_closed": Kind(409, "The position is closed", "no", "Nothing of it is left that could be protected."),
     "method_not_allowed": Kind(405, "The method is not allowed here", "no", "See the `Allow` header."),
+    "trading_halted": Kind(
+        409,
+        "Opens are switched off",
+        "yes_same_key",
+        "By an operator: see `scope`, `reason` and `since`. Closes and cancels work.",
+    ),
     "body_too_large": Kind(413, "The body is too large", "no", "No request of this API needs more than 64 KiB."),
     "unsupported_media_type": Kind(
         415,
@@ -128,6 +135,20 @@ CATALOGUE: Final[Mapping[str, Kind]] = {
         "Neither it nor what it leaves may be below `min_size`; close all instead.",
     ),
     "order_above_limit": Kind(422, "Above the router's limit", "no", "See ROUTER_MAX_ORDER_USD."),
+    "leverage_above_limit": Kind(422, "More leverage than the router allows", "no", "See ROUTER_MAX_LEVERAGE."),
+    "limit_exceeded": Kind(
+        422,
+        "A limit of the router's is reached",
+        "yes_same_key",
+        "`limit` names it, `value` is what it allows, `used` what is used of it, `asked` what the order would add. No"
+        " order was made. GET /v1/limits shows them all.",
+    ),
+    "rate_limited": Kind(
+        429,
+        "Too many requests",
+        "yes_same_key",
+        "Of this caller, in this second: see `Retry-After`. Closes, cancels and protection are never refused for it.",
+    ),
     # 500 and 503: the router, or everybody it asked
     "internal_error": Kind(
         500,

@@ -73,6 +73,7 @@ class Reconciling(Controller):
         opt={
             "operation": Operation(
                 id="run_reconciliation",
+                scope="admin",
                 summary="Compare the books with the venues now",
                 body=EmptyBody,
                 examples={"now": Example(summary="Nothing more to say", value={})},
@@ -94,6 +95,7 @@ class Reconciling(Controller):
         opt={
             "operation": Operation(
                 id="acknowledge_finding",
+                scope="admin",
                 summary="Say why a finding may stand",
                 description="Opens that it alone held go on. One that is resolved or acknowledged stays as it is.",
                 body=AcknowledgeBody,
@@ -117,6 +119,7 @@ class Reconciling(Controller):
         opt={
             "operation": Operation(
                 id="adopt_position",
+                scope="admin",
                 summary="Make a position of what is held beside the router's own",
                 body=AdoptBody,
                 examples={

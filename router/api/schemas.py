@@ -33,6 +33,7 @@ __all__ = [
     "FillAnswer",
     "FindingAnswer",
     "FindingPage",
+    "HaltAnswer",
     "LegAnswer",
     "LiveAnswer",
     "MarketAnswer",
@@ -428,8 +429,20 @@ class CapacityAnswer(msgspec.Struct, frozen=True, kw_only=True):
     capacity_usd: Amount | None
 
 
+class HaltAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Opens are switched off by `caller`: at `provider`, or (null) everywhere."""
+
+    provider: str | None
+    reason: str
+    caller: str
+    since: Moment
+
+
 class ProviderAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider of the chain, as read from the venue at `slot`; `error` when it could not be read."""
+    """A provider of the chain, as read from the venue at `slot`; `error` when it could not be read.
+
+    `halted` is the operator's switch (its own, else the whole router's): opens are not given to it.
+    """
 
     provider: str
     position_in_chain: int
@@ -439,6 +452,7 @@ class ProviderAnswer(msgspec.Struct, frozen=True, kw_only=True):
     slot: int | None
     as_of: Moment
     error: ErrorAnswer | None
+    halted: HaltAnswer | None
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
@@ -532,9 +546,16 @@ class LiveAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReadyAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Send traffic here."""
+    """Send traffic here: closes and cancels are served even where opens are not.
+
+    `halted` is where an operator has switched opens off (`router`, or providers), `holds` why they are refused besides,
+    `warnings` what somebody should look at.
+    """
 
     status: Literal["ready"] = "ready"
+    halted: tuple[str, ...] = ()
+    holds: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class ProblemKind(msgspec.Struct, frozen=True, kw_only=True):

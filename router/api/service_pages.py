@@ -31,7 +31,8 @@ class ServicePages(Controller):
             "operation": Operation(
                 id="ready",
                 summary="Send traffic here",
-                description="503 names the failing parts.",
+                description="503 names the failing parts. Opens that are switched off or held make nothing unready:"
+                " closes and cancels are served.",
                 answers={200: ReadyAnswer},
                 problems=("not_ready",),
                 public=True,
@@ -43,7 +44,10 @@ class ServicePages(Controller):
         failing = api.lifecycle.failing(api.engine)
         if failing:
             raise ApiError("not_ready", f"failing: {', '.join(failing)}", failing=failing)
-        return json_response(ReadyAnswer())
+        halted = tuple(record.provider or "router" for record in api.engine.safeguards.halts())
+        return json_response(
+            ReadyAnswer(halted=halted, holds=tuple(sorted(api.engine.holds())), warnings=tuple(sorted(api.warnings())))
+        )
 
     @get(
         "/metrics",

@@ -39,6 +39,7 @@ _TERMS: Final = (
     "no_quote",
     "not_ready",
 )
+_LIMITS: Final = ("order_above_limit", "leverage_above_limit", "limit_exceeded", "trading_halted")
 _PLACING: Final = ("invalid_idempotency_key", "idempotency_key_reused", "invalid_ttl", "no_provider_filled")
 
 
@@ -53,6 +54,7 @@ class Trading(Controller):
         opt={
             "operation": Operation(
                 id="quote",
+                scope="read",
                 summary="Price an order",
                 description="The first provider of the chain that can take the order, and what every other one says.",
                 body=QuoteBody,
@@ -85,6 +87,7 @@ class Trading(Controller):
         opt={
             "operation": Operation(
                 id="open",
+                opens=True,
                 summary="Open a position",
                 description="Goes through the chain until exactly one provider fills it.",
                 body=OpenBody,
@@ -119,7 +122,7 @@ class Trading(Controller):
                 },
                 parameters=(IDEMPOTENCY_KEY, PREFER),
                 answers={200: OrderAnswer, 201: OrderAnswer, 202: OrderAnswer},
-                problems=(*_TERMS, *_PLACING, *PROTECTION_PROBLEMS, "order_above_limit", "opens_held"),
+                problems=(*_TERMS, *_PLACING, *PROTECTION_PROBLEMS, *_LIMITS, "opens_held"),
                 statuses=_ORDER_STATUSES,
             )
         },

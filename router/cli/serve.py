@@ -13,12 +13,13 @@ from typing import Any, Final, Protocol, cast
 
 import uvicorn
 
-from providers.base.clock import Clock
+from providers.base.clock import Clock, SystemClock
 from providers.solana.signer import KeyFileError
 from router import __version__
 from router.api.app import create_app
-from router.api.auth import ApiKeys
+from router.api.auth import KeyRing
 from router.api.lifecycle import Lifecycle
+from router.api.rates import Rates
 from router.cli.exits import Exit
 from router.cli.main import complain
 from router.engine.facade import EngineFacade
@@ -67,9 +68,10 @@ def serve(settings: Settings) -> int:
     """Serve until a signal; return the exit status."""
     configure_logging(settings.log_level)
     try:
-        keys = None if settings.api_keys_file is None else ApiKeys.read(settings.api_keys_file)
+        clock = SystemClock()
+        keys = None if settings.api_keys_file is None else KeyRing(settings.api_keys_file, clock)
         with asyncio.Runner(loop_factory=_new_loop) as runner:
-            return runner.run(_serve(settings, keys))
+            return runner.run(_serve(settings, keys, clock))
     except SettingsError as error:
         complain(*error.problems)
         return Exit.USAGE
@@ -87,21 +89,28 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-async def _serve(settings: Settings, keys: ApiKeys | None) -> int:
-    service = await build_service(settings)
+async def _serve(settings: Settings, keys: KeyRing | None, clock: Clock) -> int:
+    service = await build_service(settings, clock)
+    if keys is not None:
+        keys.rejected = service.metrics.alerts.labels("api_keys_rejected").inc
     return await run_until_signalled(service, settings, metrics=service.metrics, keys=keys, clock=service.clock)
 
 
 async def run_until_signalled(
-    service: RunningService, settings: Settings, *, metrics: Metrics, keys: ApiKeys | None, clock: Clock
+    service: RunningService, settings: Settings, *, metrics: Metrics, keys: KeyRing | None, clock: Clock
 ) -> int:
-    """Listen, recover, serve; at the first signal drain and end, at the second end.
+    """Listen, recover, serve; at the first signal drain and end, at the second end. SIGHUP reads the key file anew.
 
     The port is open before recovery has finished, so that probes are answered: `/health/ready` says 503 and orders are
     refused until then.
     """
     lifecycle = Lifecycle(started=False)
-    app = create_app(engine=service.engine, metrics=metrics, clock=clock, lifecycle=lifecycle, keys=keys)
+    rates = Rates(
+        opens_per_s=settings.rate_opens_per_s, reads_per_s=settings.rate_reads_per_s, burst_s=settings.rate_burst_s
+    )
+    app = create_app(engine=service.engine, metrics=metrics, clock=clock, lifecycle=lifecycle, keys=keys, rates=rates)
+    if keys is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, keys.reload)
     try:
         listener = _listen(settings.host, settings.port)
     except OSError as error:

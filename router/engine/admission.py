@@ -19,6 +19,7 @@ from router.engine.requests import (
     MarketUnknown,
     NothingToClose,
     OpenRequest,
+    OpensHeld,
     PositionUnknown,
     ProviderUnknown,
     QuoteRequest,
@@ -68,8 +69,12 @@ class Admission:
         self._check_leverage(request, markets)
         self._check_minimum(request, markets)
 
-    async def check_open(self, request: OpenRequest, chain: tuple[str, ...]) -> None:
-        """Raise a `Refusal` for what could not be opened anywhere, or is against our own limits."""
+    async def check_open(self, request: OpenRequest, chain: tuple[str, ...]) -> Decimal | None:
+        """Return what it is worth in dollars, null where nobody tells a price.
+
+        Raises:
+            Refusal: it could not be opened anywhere, or is above our own limit of an order.
+        """
         if not 1 <= request.ttl_s <= self._context.settings.ttl_s_max:
             raise DeadlineTooFar(
                 f"ttl_s must be from 1 to {self._context.settings.ttl_s_max}",
@@ -81,6 +86,8 @@ class Admission:
         if size_usd is None and request.size is not None:
             prices = [m.oracle_price for m in self._listed(request.market, chain) if m.oracle_price is not None]
             size_usd = request.size * max(prices) if prices else None
+        if limit is not None and size_usd is None:
+            raise OpensHeld("nobody tells a price: the limit of an order cannot be held", reason="price_unknown")
         if limit is not None and size_usd is not None and size_usd > limit:
             raise InvalidRequest(
                 f"the order is above the limit of {limit:f} USD",
@@ -88,6 +95,7 @@ class Admission:
                 code="order_above_limit",
                 limit=f"{limit:f}",
             )
+        return size_usd
 
     def _listed(self, symbol: str, chain: tuple[str, ...]) -> tuple[Market, ...]:
         markets = [m for m in (self._catalog.market(name, symbol) for name in chain) if m is not None]

@@ -12,10 +12,13 @@ from decimal import Decimal
 import msgspec
 
 from providers.base.clock import Clock
+from providers.base.prices import PriceSource
 from providers.base.protocol import OrderLock, Provider
 from providers.base.types import Capabilities
+from router.engine.limits import Limits
 from router.engine.observer import EngineObserver, SilentObserver
 from router.engine.plan import Patience
+from router.engine.safeguards import Safeguards
 from router.ledger.protocol import Ledger
 
 __all__ = ["EngineContext", "EngineSettings"]
@@ -29,6 +32,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         chain: providers in the order in which `auto` asks them.
         max_order_usd: larger opens are refused; null for no limit of ours.
+        limits: further limits on opens.
         ttl_s_max: longest life that a caller may give an order.
         settle_interval_s: between two looks at an unclear attempt.
         rebroadcast_s: between two sendings of the same bytes.
@@ -53,6 +57,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
         cancel=timedelta(seconds=4),
     )
     max_order_usd: Decimal | None = None
+    limits: Limits = Limits()
     ttl_s_max: int = 3600
     settle_interval_s: float = 0.2
     rebroadcast_s: float = 1.5
@@ -81,6 +86,7 @@ class EngineContext:
         clock: Clock,
         settings: EngineSettings,
         observer: EngineObserver | None = None,
+        prices: PriceSource | None = None,
     ) -> None:
         self.ledger = ledger
         self.providers = providers
@@ -91,6 +97,15 @@ class EngineContext:
         self.capabilities: Mapping[str, Capabilities] = {name: p.capabilities for name, p in providers.items()}
         # Reasons for which no open may start, by kind. Nothing here ever holds a close, a cancel or a fence.
         self.holds: dict[str, str] = {}
+        self.safeguards = Safeguards(
+            ledger=ledger,
+            clock=clock,
+            observer=self.observer,
+            providers=tuple(providers),
+            limits=settings.limits,
+            prices=prices,
+            quote_timeout_s=settings.quote_timeout_s,
+        )
         self._market_locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def market_lock(self, provider: str, market: str) -> asyncio.Lock:

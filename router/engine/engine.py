@@ -47,9 +47,10 @@ from router.engine.requests import (
     QuoteRequest,
 )
 from router.engine.runner import OrderRunner
+from router.engine.safeguards import Safeguards
 from router.engine.settlement import order_view
 from router.engine.watch import Watch
-from router.ledger.protocol import BadCursor, KeyReused, OverReserved
+from router.ledger.protocol import BadCursor, Claim, KeyReused, LimitReached, OverReserved
 from router.ledger.records import (
     FindingKind,
     FindingRecord,
@@ -119,6 +120,7 @@ class Engine:
         """Load every open order, ask once what became of its attempts, then let all of them go on (DESIGN 5)."""
         # What held opens before a restart holds them after it.
         self._oversight.restore_holds()
+        self._context.safeguards.restore()
         runners: list[OrderRunner] = []
         for view in self._ledger.open_orders():
             journaled = [attempt.attempt_id for attempt in unresolved(view)]
@@ -195,12 +197,14 @@ class Engine:
         if replayed is not None:
             return replayed
         chain = self._admission.chain(request.provider)
-        await self._admission.check_open(request, chain)
+        size_usd = await self._admission.check_open(request, chain)
+        self._protecting.check_open(request, chain)
         if self._draining:
             raise OpensHeld("the service is stopping", reason="draining")
         if self._context.holds:
             kind, reason = next(iter(self._context.holds.items()))
             raise OpensHeld(reason, reason=kind)
+        claim = await self._context.safeguards.admit(request, chain, size_usd)
         now = self._clock.now()
         order = NewOrder(
             order_id=new_id(self._clock, "ord"),
@@ -224,7 +228,7 @@ class Engine:
             chain=chain,
             protection=request.protection,
         )
-        return await self._place(order)
+        return await self._place(order, claim)
 
     async def close(self, request: CloseRequest) -> Placed:
         """Reserve what is to be closed and start the order. Nothing that holds opens holds a close."""
@@ -419,7 +423,8 @@ class Engine:
     async def providers(self) -> tuple[ProviderListing, ...]:
         """Return the chain in order, each with its state or the error that kept it from being read."""
         chain = [name for name in self._context.settings.chain if name in self._context.providers]
-        return tuple(await asyncio.gather(*(provider_listing(self._context, i, name) for i, name in enumerate(chain))))
+        listings = await asyncio.gather(*(provider_listing(self._context, i, name) for i, name in enumerate(chain)))
+        return tuple(self._context.safeguards.marked(listing) for listing in listings)
 
     def readiness(self) -> Mapping[str, str]:
         """Return each failing part with its reason."""
@@ -431,6 +436,11 @@ class Engine:
         if not self._watch.ledger_healthy:
             failing["ledger"] = "writes are not durable"
         return failing
+
+    @property
+    def safeguards(self) -> Safeguards:
+        """Halts and limits."""
+        return self._context.safeguards
 
     def holds(self) -> Mapping[str, str]:
         """Return the reasons for which opens are refused now."""
@@ -475,9 +485,11 @@ class Engine:
             raise KeyMismatch("the key was used with another body", order_id=existing.order_id)
         return Placed(view=self.order(existing.order_id), replayed=True)
 
-    async def _place(self, order: NewOrder) -> Placed:
+    async def _place(self, order: NewOrder, claim: Claim | None = None) -> Placed:
         try:
-            created = await self._ledger.create_order(order)
+            created = await self._ledger.create_order(order, claim)
+        except LimitReached as e:
+            raise self._context.safeguards.exceeded(e) from e
         except KeyReused as e:
             raise KeyMismatch("the key was used with another body", order_id=e.order_id) from e
         if not created.replayed:
@@ -536,6 +548,7 @@ class Engine:
         try:
             async with asyncio.timeout(self._context.settings.quote_timeout_s):
                 quote: Quote = await provider.quote(terms)
+            await self._context.safeguards.check_candidate(quote)
         except TimeoutError:
             return Candidate(provider=name, error=TimedOut("no quote in time").info())
         except ProviderError as e:

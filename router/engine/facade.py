@@ -20,6 +20,7 @@ from router.engine.requests import (
     QuoteAnswer,
     QuoteRequest,
 )
+from router.engine.safeguards import Safeguards
 from router.ledger.records import FindingKind, FindingRecord, FindingStatus, OrderStatus, OrderView, PositionStatus
 
 __all__ = ["EngineFacade"]
@@ -133,6 +134,15 @@ class EngineFacade(Protocol):
         Raises:
             NothingForeignHeld, EntryPriceUnknown, SideNeeded: a leaf of `Refusal`.
         """
+        ...
+
+    @property
+    def safeguards(self) -> Safeguards:
+        """Halts and limits."""
+        ...
+
+    def holds(self) -> Mapping[str, str]:
+        """Return the reasons for which opens are refused now, halts by a person left out."""
         ...
 
     def readiness(self) -> Mapping[str, str]:

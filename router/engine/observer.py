@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from typing import Protocol
 
@@ -56,6 +57,10 @@ class EngineObserver(Protocol):
         """Set how many findings are open, by kind and provider; those not named are none."""
         ...
 
+    def halted(self, scopes: AbstractSet[str]) -> None:
+        """Set where opens are switched off: `router`, or providers; everything else is on."""
+        ...
+
     def protection_legs(self, counts: Mapping[tuple[str, str], int]) -> None:
         """Set how many legs of protection there are, by provider and state; those not named are none."""
         ...
@@ -92,6 +97,9 @@ class SilentObserver:
         """Do nothing."""
 
     def findings_open(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Do nothing."""
+
+    def halted(self, scopes: AbstractSet[str]) -> None:
         """Do nothing."""
 
     def protection_legs(self, counts: Mapping[tuple[str, str], int]) -> None:

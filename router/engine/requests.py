@@ -11,7 +11,7 @@ import msgspec
 from providers.base.errors import ErrorInfo
 from providers.base.types import Capacity, Lifecycle, Market, Quote, Side
 from router.engine.protection_terms import Protection
-from router.ledger.records import Leg, LegTerms, OrderView, PositionRecord, ProtectionTerms
+from router.ledger.records import HaltRecord, Leg, LegTerms, OrderView, PositionRecord, ProtectionTerms
 
 __all__ = [
     "AbovePosition",
@@ -25,12 +25,15 @@ __all__ = [
     "FindingNotFound",
     "InvalidRequest",
     "KeyMismatch",
+    "LeverageAboveLimit",
     "LeverageTooHigh",
+    "LimitExceeded",
     "MarketListing",
     "MarketUnknown",
     "NothingForeignHeld",
     "NothingToClose",
     "OpenRequest",
+    "OpensHalted",
     "OpensHeld",
     "OrderAboveLimit",
     "OrderUnknown",
@@ -161,6 +164,7 @@ class ProviderListing(msgspec.Struct, frozen=True, kw_only=True):
     slot: int | None
     as_of: datetime
     error: ErrorInfo | None
+    halt: HaltRecord | None = None
 
 
 class Refusal(Exception):
@@ -211,6 +215,24 @@ class OrderAboveLimit(Refusal):
     """Above the router's own limit per order; `data["limit_usd"]`."""
 
     code = "order_above_limit"
+
+
+class LeverageAboveLimit(Refusal):
+    """More leverage than the router allows; `data["limit"]`."""
+
+    code = "leverage_above_limit"
+
+
+class LimitExceeded(Refusal):
+    """A limit on what may be opened in all is reached; `data` has `limit`, `value`, `used` and `asked`."""
+
+    code = "limit_exceeded"
+
+
+class OpensHalted(Refusal):
+    """An operator has switched opens off; `data` has `scope` (`router`, or a provider), `reason` and `since`."""
+
+    code = "trading_halted"
 
 
 class DeadlineTooFar(Refusal):

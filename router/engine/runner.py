@@ -58,7 +58,7 @@ from router.engine.plan import (
 from router.engine.pricing import worst_price_of
 from router.engine.protection_terms import misplaced_leg
 from router.engine.settlement import Settlement, lock_ref, order_view, submission_of
-from router.ledger.protocol import LedgerError
+from router.ledger.protocol import LedgerError, LimitReached
 from router.ledger.records import (
     AttemptRecord,
     AttemptState,
@@ -93,6 +93,8 @@ class OrderRunner:
         self._settlement = Settlement(context)
         self._told_block: str | None = None
         self._looked = False
+        # Whose quote has just passed the limits: it is not asked for another before its attempt.
+        self._quoted: str | None = None
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
 
@@ -208,9 +210,14 @@ class OrderRunner:
             size_usd=order.requested_size_usd,
             leverage=order.leverage,
         )
+        guards = self._context.safeguards
         try:
+            guards.check_halts(order, name)
             async with asyncio.timeout(self._context.settings.quote_timeout_s):
                 quote = await provider.quote(terms)
+            # Before the terms: a price that is a fault must not become the order's bound.
+            await guards.check_quote(quote, order.kind)
+            self._quoted = name
         except TimeoutError:
             await self._refuse(view, name, TimedOut("no quote in time").info())
             return
@@ -254,7 +261,9 @@ class OrderRunner:
             return
         if view.order.status is OrderStatus.UNKNOWN and not unresolved(view):
             await self._ledger.finish_order(self.order_id, OrderStatus.PENDING, self._clock.now())
+        quoted, self._quoted = self._quoted == name, None
         try:
+            await self._context.safeguards.check_attempt(view.order, provider, quoted=quoted)
             attempt = await self._prepared(view, provider, generation)
             journaled = await self._journal(view, provider, attempt)
         except LockHeld:
@@ -274,7 +283,7 @@ class OrderRunner:
             return
         if journaled:
             self._note_failover(view, name)
-            await self._send(provider, attempt)
+            await self._send(view.order, provider, attempt)
 
     async def _has_room(self, view: OrderView) -> bool:
         """Whether a close has anything left to reduce; ends the order when that is gone for good."""
@@ -295,6 +304,7 @@ class OrderRunner:
         async with self._context.market_lock(provider.name, view.order.market):
             # Asked again under the lock: another order may have been journaled while this one was prepared.
             self._refuse_netting(view.order, provider)
+            self._context.safeguards.check_halts(view.order, provider.name)
             now_view = self.view()
             if self._clock.now() >= self._expiry(view, attempt) or now_view.order.cancel_requested_at is not None:
                 # Too late to begin: the signed bytes are dropped, unjournaled and unsent.
@@ -303,7 +313,11 @@ class OrderRunner:
             if closes and submission_of(attempt).size > room_to_close(self._ledger, now_view).size:
                 # The lots were reduced meanwhile: what was signed would eat into others. Built anew, smaller.
                 return False
-            await self._ledger.add_attempt(attempt)
+            claim = self._context.safeguards.claim_at(view.order, provider.name)
+            try:
+                await self._ledger.add_attempt(attempt, claim)
+            except LimitReached as e:
+                raise self._context.safeguards.provider_limit(e) from e
         self._context.observer.stage("journal", provider.name, self._clock.monotonic() - began)
         return True
 
@@ -386,8 +400,12 @@ class OrderRunner:
             updated_at=now,
         )
 
-    async def _send(self, provider: Provider, attempt: AttemptRecord) -> None:
-        """Hand over journaled bytes for the first time."""
+    async def _send(self, order: OrderRecord, provider: Provider, attempt: AttemptRecord) -> None:
+        """Hand over journaled bytes for the first time, unless an operator has come in between."""
+        stopped = self._context.safeguards.stopped(order, provider.name)
+        if stopped is not None:
+            await self._never_sent(attempt, stopped.info())
+            return
         submission = submission_of(attempt)
         began = self._clock.monotonic()
         self._last_sent[attempt.attempt_id] = began
@@ -395,17 +413,21 @@ class OrderRunner:
         self._context.observer.stage("submit", provider.name, self._clock.monotonic() - began)
         if ack.not_sent:
             detail = ack.errors[0].detail if ack.errors else "no node could be reached"
-            outcome = Outcome(
-                state=OutcomeState.DEAD,
-                landed=False,
-                executed=False,
-                error=Unreachable(detail, phase=Phase.NOT_SENT).info(),
-                evidence=(Evidence(kind="never_sent", detail="no byte of the request was written to any URL"),),
-                finalized=True,
-            )
-            await self._settlement.record(attempt, outcome)
+            await self._never_sent(attempt, Unreachable(detail, phase=Phase.NOT_SENT).info())
             return
         await self._ledger.record_ack(attempt.attempt_id, ack, self._clock.now())
+
+    async def _never_sent(self, attempt: AttemptRecord, error: ErrorInfo) -> None:
+        """Write down that no byte reached any URL: nobody else has these bytes, so they can never execute."""
+        outcome = Outcome(
+            state=OutcomeState.DEAD,
+            landed=False,
+            executed=False,
+            error=error,
+            evidence=(Evidence(kind="never_sent", detail="no byte of the request was written to any URL"),),
+            finalized=True,
+        )
+        await self._settlement.record(attempt, outcome)
 
     async def _submit(self, provider: Provider | OrderLock, submission: Submission) -> Ack:
         try:

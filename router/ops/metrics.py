@@ -31,6 +31,7 @@ class Metrics:
         fences: fences that ended, by result.
         locks_unreclaimed: order locks whose lamports are still on loan.
         protection_legs: stops and take profits that have not ended, by provider and state.
+        halted: 1 where an operator has switched opens off: `router`, or a provider; nothing where they are on.
         reconciliation_findings: open findings, by kind and provider (or `wallet`).
         reconciliation_runs: comparisons of one provider with the books, by what came of them.
     """
@@ -97,6 +98,9 @@ class Metrics:
             "Stops and take profits that have not ended.",
             ("provider", "state"),
             registry=registry,
+        )
+        self.halted = Gauge(
+            "router_halted", "Opens are switched off here by an operator.", ("scope",), registry=registry
         )
         self.reconciliation_findings = Gauge(
             "router_reconciliation_findings", "Findings that are open.", ("kind", "provider"), registry=registry

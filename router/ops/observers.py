@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
 
 from providers.base.errors import ErrorClass
@@ -66,6 +67,12 @@ class EngineMetrics:
         self._metrics.protection_legs.clear()
         for (provider, state), count in counts.items():
             self._metrics.protection_legs.labels(provider, state).set(count)
+
+    def halted(self, scopes: AbstractSet[str]) -> None:
+        """Set where opens are switched off."""
+        self._metrics.halted.clear()
+        for scope in scopes:
+            self._metrics.halted.labels(scope).set(1)
 
 
 class RpcMetrics:

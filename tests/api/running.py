@@ -13,8 +13,9 @@ import uvicorn
 
 from providers.base.clock import SystemClock
 from router.api.app import create_app
-from router.api.auth import ApiKeys
+from router.api.auth import Keys
 from router.api.lifecycle import Lifecycle
+from router.api.rates import Rates
 from router.ops.metrics import Metrics
 from tests.api.scripted_engine import ScriptedEngine
 
@@ -24,11 +25,12 @@ T = TypeVar("T")
 class Running:
     """A service under test and its client."""
 
-    def __init__(self, keys: ApiKeys | None = None) -> None:
+    def __init__(self, keys: Keys | None = None, rates: Rates | None = None) -> None:
         self.engine: ScriptedEngine
         self.lifecycle: Lifecycle
         self.metrics = Metrics(version="test", network="localnet")
         self._keys = keys
+        self._rates = rates
         self._loop: asyncio.AbstractEventLoop
         self._up = threading.Event()
         self._server: uvicorn.Server
@@ -39,7 +41,12 @@ class Running:
         self.engine = ScriptedEngine()
         self.lifecycle = Lifecycle()
         app = create_app(
-            engine=self.engine, metrics=self.metrics, clock=SystemClock(), lifecycle=self.lifecycle, keys=self._keys
+            engine=self.engine,
+            metrics=self.metrics,
+            clock=SystemClock(),
+            lifecycle=self.lifecycle,
+            keys=self._keys,
+            rates=self._rates,
         )
         config = uvicorn.Config(app, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)

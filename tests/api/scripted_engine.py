@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from providers.base.errors import ErrorClass, ErrorInfo, Phase
 from providers.base.types import (
-    Capacity,
     Evidence,
     Fill,
     Lifecycle,
@@ -23,6 +22,7 @@ from providers.base.types import (
     Submission,
 )
 from router.engine.blocked import Block
+from router.engine.limits import Limits
 from router.engine.protection import LegState
 from router.engine.protection_terms import (
     LegReport,
@@ -75,11 +75,11 @@ from router.ledger.records import (
     PositionStatus,
     ProtectionTerms,
 )
+from tests.api.scripted_venues import CHAIN, scripted_listings, scripted_safeguards
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 PRICE = Decimal("150.25")
 MARKETS = ("SOL-PERP", "BTC-PERP", "ETH-PERP")
-CHAIN = ("drift", "mango")
 SIGNATURE = "5" * 88
 
 FINDING = FindingRecord(
@@ -121,6 +121,8 @@ class ScriptedEngine:
         self.script = OrderStatus.FILLED
         self.failures: tuple[ErrorInfo, ...] = ()
         self.failing: dict[str, str] = {}
+        self.held_kinds: dict[str, str] = {}
+        self.safeguards = scripted_safeguards(Limits())
         self.waited_protected: list[str] = []
         self.held: str | None = None
         self.block: Block | None = None
@@ -133,6 +135,13 @@ class ScriptedEngine:
         self.views: dict[str, OrderView] = {}
         self.lots: dict[str, PositionRecord] = {}
         self._keys: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def holds(self) -> Mapping[str, str]:
+        return self.held_kinds
+
+    def limit(self, limits: Limits) -> None:
+        """Set limits, as at another start."""
+        self.safeguards = scripted_safeguards(limits)
 
     # --- reconciliation ----------------------------------------------------------------------------------------------
 
@@ -250,6 +259,7 @@ class ScriptedEngine:
     async def open(self, request: OpenRequest) -> Placed:
         self._check(request.market, request.provider)
         quote = self._quote(request)
+        await self.safeguards.admit(request, CHAIN, quote.size_usd)
         if self.held is not None:
             raise OpensHeld("opens are held", reason=self.held)
         self._check_protection(request.protection, request.side, request.size)
@@ -538,28 +548,8 @@ class ScriptedEngine:
         )
 
     async def providers(self) -> tuple[ProviderListing, ...]:
-        return (
-            ProviderListing(
-                provider="drift",
-                position_in_chain=0,
-                lifecycle=Lifecycle.LIVE,
-                reason="",
-                capacity=(Capacity(market="SOL-PERP", side=Side.LONG, capacity_usd=None),),
-                slot=1000,
-                as_of=NOW,
-                error=None,
-            ),
-            ProviderListing(
-                provider="mango",
-                position_in_chain=1,
-                lifecycle=None,
-                reason="cannot be read",
-                capacity=(),
-                slot=None,
-                as_of=NOW,
-                error=error("timed_out", ErrorClass.CONNECTION),
-            ),
-        )
+        listings = scripted_listings(NOW, error("timed_out", ErrorClass.CONNECTION))
+        return tuple(map(self.safeguards.marked, listings))
 
     def readiness(self) -> Mapping[str, str]:
         return self.failing

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from router.api.auth import ApiKeys
+from router.api.auth import DEFAULT_SCOPES, ApiKeys, Caller
 from router.settings import SettingsError
 from tests.api.running import Running
 
@@ -22,7 +22,7 @@ def digest(key: str) -> str:
 
 def test_callers_are_known_by_their_keys() -> None:
     """Each caller has keys of its own; health, metrics and the schema are open; host names do not matter."""
-    running = Running(ApiKeys({"desk": digest("key-1"), "bot": digest("key-2")}))
+    running = Running(ApiKeys.parse(f"desk:{digest('key-1')}\nbot:{digest('key-2')}"))
     with running.running() as client:
         for path in ("/health/live", "/health/ready", "/metrics", "/schema"):
             assert client.get(path).status_code == 200
@@ -41,7 +41,7 @@ def test_callers_are_known_by_their_keys() -> None:
 )
 def test_without_a_key_nothing_is_answered(authorization: str) -> None:
     """401 with a challenge, on every address that trades or tells about trades; the hash is not the key."""
-    running = Running(ApiKeys({"desk": digest("key-1")}))
+    running = Running(ApiKeys.parse(f"desk:{digest('key-1')}"))
     with running.running() as client:
         for method, path in (("POST", "/v1/open"), ("GET", "/v1/orders"), ("POST", "/v1/orders/ord_1/cancel")):
             answer = client.request(method, path, json=BODY, headers={"Authorization": authorization})
@@ -59,7 +59,11 @@ def test_a_key_file_has_lines_or_is_json(tmp_path: Path) -> None:
 
     for path in (lines, document):
         keys = ApiKeys.read(path)
-        assert (keys.caller("Bearer a"), keys.caller("Bearer b"), keys.caller("Bearer c")) == ("desk", "bot", None)
+        assert [keys.caller(f"Bearer {key}") for key in "abc"] == [
+            Caller("desk", DEFAULT_SCOPES),
+            Caller("bot", DEFAULT_SCOPES),
+            None,
+        ]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +75,13 @@ def test_a_key_file_has_lines_or_is_json(tmp_path: Path) -> None:
         "desk:plain-key\n",
         f"desk:{'A' * 64}\n",
         f"de sk:{'a' * 64}\n",
-        f"desk:{'a' * 64}\ndesk:{'b' * 64}\n",
+        f"desk:{'a' * 64}\ndesk:{'b' * 64}\ndesk:{'c' * 64}\n",
+        f"desk:{'a' * 64}:\n",
+        f"desk:{'a' * 64}:everything\n",
+        f"desk:{'a' * 64}:read trade\n",
+        f"desk:{'a' * 64}:read:trade\n",
+        f"desk:{'a' * 64}:READ\n",
+        f'{{"desk": "{"a" * 64}:all"}}',
         f"desk:{'a' * 64}\nbot:{'a' * 64}\n",
         '{"desk": 1}',
         "{",

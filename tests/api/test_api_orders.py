@@ -19,7 +19,8 @@ from router.engine.blocked import Block
 from router.engine.requests import Candidate
 from router.ledger.records import OrderStatus
 from tests.api.running import Running
-from tests.api.scripted_engine import CHAIN, NOW, error
+from tests.api.scripted_engine import NOW, error
+from tests.api.scripted_venues import CHAIN
 
 BODY: dict[str, Any] = {"market": "SOLUSDT", "side": "long", "size_usd": "100", "leverage": "2"}
 
@@ -375,7 +376,7 @@ def test_lists_come_in_pages(service: Running) -> None:
 
 def test_readiness_names_the_failing_parts(service: Running) -> None:
     """503 with each part and its reason; the process itself lives."""
-    assert service.client.get("/health/ready").json() == {"status": "ready"}
+    assert service.client.get("/health/ready").json()["status"] == "ready"
     service.engine.failing = {"ledger": "disk full"}
 
     answer = service.client.get("/health/ready")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
 from providers.base.clock import VirtualClock
 from providers.base.errors import ProviderError
+from providers.base.prices import PriceSource
 from providers.base.protocol import SignerHistory
 from providers.base.types import OrderKind, Side
 from router.engine.context import EngineContext, EngineSettings
@@ -29,6 +31,7 @@ class Alerts(SilentObserver):
     def __init__(self) -> None:
         self.alerts: list[str] = []
         self.fences: list[str] = []
+        self.scopes: AbstractSet[str] = frozenset()
 
     def alert(self, kind: str) -> None:
         """Keep it."""
@@ -37,6 +40,10 @@ class Alerts(SilentObserver):
     def fenced(self, result: str) -> None:
         """Keep it."""
         self.fences.append(result)
+
+    def halted(self, scopes: AbstractSet[str]) -> None:
+        """Keep it."""
+        self.scopes = scopes
 
 
 SETTINGS = EngineSettings(
@@ -54,11 +61,20 @@ SETTINGS = EngineSettings(
 class Desk:
     """One caller's view of an engine, with the venues behind it in reach."""
 
-    def __init__(self, chain: ScriptedChain, providers: dict[str, ScriptedProvider], path: str | Path) -> None:
+    def __init__(
+        self,
+        chain: ScriptedChain,
+        providers: dict[str, ScriptedProvider],
+        path: str | Path,
+        settings: EngineSettings = SETTINGS,
+        prices: PriceSource | None = None,
+    ) -> None:
         self.chain = chain
         self.providers = providers
         self.clock = chain.clock
         self._path = path
+        self._settings = settings
+        self._prices = prices
         self.told = Alerts()
         self.ledger = SqliteLedger.open(path, self.clock, writer="inline")
         self.wallet: SignerHistory | None = None
@@ -79,8 +95,9 @@ class Desk:
             providers=self.providers,
             lock=self.chain,
             clock=self.clock,
-            settings=SETTINGS,
+            settings=self._settings,
             observer=self.told,
+            prices=self._prices,
         )
         return Engine(context, wallet=self.wallet, known_elsewhere=self.known_elsewhere)
 
@@ -167,6 +184,8 @@ def trade(
     gamma: tuple[Play | ProviderError, ...] = (),
     path: str | Path = ":memory:",
     order_lock: bool = True,
+    settings: EngineSettings = SETTINGS,
+    prices: PriceSource | None = None,
 ) -> None:
     """Run a story on virtual time with three scripted venues."""
 
@@ -176,7 +195,7 @@ def trade(
         providers = {
             name: ScriptedProvider(name, chain, *script, order_lock=order_lock) for name, script in plays.items()
         }
-        desk = Desk(chain, providers, path)
+        desk = Desk(chain, providers, path, settings, prices)
         await desk.engine.start()
         try:
             await asyncio.wait_for(_finish(story(desk)), timeout=36_000)

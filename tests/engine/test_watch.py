@@ -10,7 +10,7 @@ import pytest
 
 from providers.base.errors import NotLanded
 from providers.base.types import Outcome, OutcomeState, Submission
-from router.ledger.protocol import Created, LedgerError
+from router.ledger.protocol import Claim, Created, LedgerError
 from router.ledger.records import AttemptState, NewOrder, OrderStatus
 from tests.engine.harness import Desk, trade
 from tests.engine.scripted import Executed, Play
@@ -126,8 +126,8 @@ def test_an_order_that_is_durable_though_its_write_was_reported_failed_is_carrie
         lot = desk.lots()[0]
         create = desk.ledger.create_order
 
-        async def fails(order: NewOrder) -> Created:
-            await create(order)
+        async def fails(order: NewOrder, claim: Claim | None = None) -> Created:
+            await create(order, claim)
             raise LedgerError("the disk says no, after the commit")
 
         desk.ledger.create_order = fails  # type: ignore[method-assign]
