@@ -144,7 +144,7 @@ def _report(ledger: Ledger, position: PositionRecord, leg: LegRecord, blind: str
     view = None if leg.last_order_id is None else ledger.order(leg.last_order_id)
     state = leg_state(leg, None if leg.order_id is None else view)
     left = position.size if leg.size is None else min(leg.size - leg.filled_size, position.size)
-    reason = leg.failure
+    reason = None if state is LegState.RESTING else leg.failure
     if state is LegState.WATCHING:
         reason = reason or blind
     if state is LegState.ENDED:

@@ -168,6 +168,7 @@ class ScriptedProvider:
         self.plays = list(plays)
         self.quote_error: ProviderError | None = None
         self.price = PRICE
+        self.oracle: Decimal | None = PRICE
         self.carry_index: Decimal | None = None
         self.truth: dict[str, Executed] = {}
         self.submissions: list[Submission] = []
@@ -191,7 +192,7 @@ class ScriptedProvider:
                 initial_margin_ratio=Decimal("0.1"),
                 maintenance_margin_ratio=Decimal("0.05"),
                 lifecycle=Lifecycle.LIVE,
-                oracle_price=PRICE,
+                oracle_price=self.oracle,
             )
             for symbol in ("SOL-PERP", "BTC-PERP")
         )
@@ -213,7 +214,7 @@ class ScriptedProvider:
             size=size,
             size_usd=size * self.price,
             leverage=terms.leverage,
-            oracle_price=PRICE,
+            oracle_price=self.oracle or PRICE,
             expected_price=self.price,
             price_impact_bps=Decimal(0),
             fee_usd=Decimal("0.1"),
