@@ -1,4 +1,4 @@
-"""What an operator does to the trading account on a venue: set it up, deposit, look at it.
+"""What an operator does to the trading account on a venue: set it up, deposit, look at it, unwrap what it was paid.
 
 A deposit that is repeated is a deposit twice. So it is written ahead, carries a lock like an attempt, and a second one
 is not begun while the first is not proven. The service has its ledger to itself; this has a small one beside it.
@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from decimal import Decimal
-from typing import cast
+from typing import Protocol, cast
 
 import msgspec
 
 from providers.base.clock import Clock, SystemClock
-from providers.base.errors import Phase, TimedOut
+from providers.base.errors import NothingLeft, Phase, TimedOut
 from providers.base.protocol import AccountKeeper
 from providers.base.types import LockRef, Submission
 from providers.solana.cluster import SolanaCluster
@@ -24,7 +24,7 @@ from router.ledger.sqlite import SqliteLedger
 from router.service import build_cluster, build_provider, ledger_path
 from router.settings import Settings
 
-__all__ = ["Done", "account_deposit", "account_init", "account_show"]
+__all__ = ["Done", "account_deposit", "account_init", "account_show", "account_unwrap"]
 
 LOOK_S = 0.5
 # A blockhash lives about a minute, and finality takes a quarter of one: by then the outcome is proven.
@@ -36,6 +36,12 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 
     done: str
     signature: str | None
+
+
+class _Unwraps(Protocol):
+    """A venue that pays into a wrapped form of SOL (Jupiter)."""
+
+    async def unwrap(self) -> Submission | None: ...
 
 
 class _Session(msgspec.Struct, frozen=True):
@@ -64,6 +70,18 @@ async def account_deposit(settings: Settings, provider: str, amount_usd: Decimal
         submission = await session.keeper.deposit(amount_usd, lock)
         await _carry_out(session, submission)
         return Done(done=f"{amount_usd:f} deposited", signature=submission.handle)
+
+
+async def account_unwrap(settings: Settings, provider: str) -> Done:
+    """Turn what the venue paid in wrapped SOL into SOL. Raise a `ProviderError` where it may not be done now."""
+    async with _session(settings, provider) as session:
+        if not callable(getattr(session.keeper, "unwrap", None)):
+            raise NothingLeft(f"{provider} pays nothing that would have to be unwrapped")
+        submission = await cast("_Unwraps", session.keeper).unwrap()
+        if submission is None:
+            return Done(done="there is nothing to unwrap", signature=None)
+        await _carry_out(session, submission)
+        return Done(done="unwrapped", signature=submission.handle)
 
 
 async def account_show(settings: Settings, provider: str) -> msgspec.Struct:

@@ -62,6 +62,7 @@ The account that trades on a venue: made once, filled with collateral, looked at
   perp-router account init --provider drift
   perp-router account deposit --provider drift --amount-usd 1000
   perp-router account show --provider drift --json
+  perp-router account unwrap --provider jupiter
 """
 
 
@@ -102,7 +103,13 @@ def _parser() -> argparse.ArgumentParser:
 
     account = _add(commands.add_parser, "account", "the account on a venue", _ACCOUNT, None)
     acts = account.add_subparsers(metavar="ACT", title="acts")
-    for name, help_text in (("init", "make it"), ("deposit", "put collateral in"), ("show", "what it holds")):
+    acts_help = (
+        ("init", "make it"),
+        ("deposit", "put collateral in"),
+        ("show", "what it holds"),
+        ("unwrap", "turn wrapped SOL that the venue paid into SOL"),
+    )
+    for name, help_text in acts_help:
         act = _add(acts.add_parser, name, help_text, _ACCOUNT, _account)
         act.set_defaults(act=name)
         act.add_argument("--provider", required=True, help="the venue, such as drift")

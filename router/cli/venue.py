@@ -49,7 +49,7 @@ def localnet(settings: Settings, *, reset: bool) -> int:
 
 
 def account(settings: Settings, *, act: str, provider: str, amount_usd: str | None, sure: bool, as_json: bool) -> int:
-    """Make, fill or show the account on a venue, and print what became of it."""
+    """Make, fill, show or unwrap the account on a venue, and print what became of it."""
     if provider not in KNOWN_PROVIDERS:
         complain(f"{provider} is not a provider; there are {', '.join(KNOWN_PROVIDERS)}")
         return Exit.USAGE
@@ -62,6 +62,8 @@ def account(settings: Settings, *, act: str, provider: str, amount_usd: str | No
     configure_logging(settings.log_level, sys.stderr)
     if act == "init":
         work: Coroutine[Any, Any, object] = accounts.account_init(settings, provider)
+    elif act == "unwrap":
+        work = accounts.account_unwrap(settings, provider)
     elif amount_usd is not None:
         work = accounts.account_deposit(settings, provider, Decimal(amount_usd))
     else:

@@ -43,7 +43,14 @@ def test_help_teaches() -> None:
     assert result.returncode == 0
     for expected in ("serve", "localnet", "account", "config", "examples:", "exit status:", "4 unknown outcome"):
         assert expected in result.stdout
-    for command in (["serve"], ["localnet"], ["account"], ["account", "deposit"], ["config", "show"]):
+    for command in (
+        ["serve"],
+        ["localnet"],
+        ["account"],
+        ["account", "deposit"],
+        ["account", "unwrap"],
+        ["config", "show"],
+    ):
         assert run(*command, "--help").returncode == 0
 
 
