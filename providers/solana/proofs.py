@@ -137,8 +137,10 @@ class Proofs:
         )
         if record is not None:
             found = await self._found(submission, body, record, known, commitment)
+            if isinstance(found, Landed):
+                return await self._finalized(found, body, root)
             if found is not None:
-                return await self._finalized(found, body, root) if isinstance(found, Landed) else found
+                return found
         if submission.lock is not None:
             holder = await self._superseded(submission.handle, submission.lock, known, commitment)
             if holder is not None:
@@ -157,37 +159,31 @@ class Proofs:
         known: Sequence[str],
         commitment: Commitment,
     ) -> Examination | None:
-        failure = record.err
-        lock = submission.lock
-        if failure is None:
-            if commitment == "confirmed":
-                return Landed(record=record)
-            # Nothing looks at it again after this.
-            agreed = await self._agreed(body, record, "finalized")
-            return None if agreed is None else Landed(record=agreed)
-        if (
-            lock is not None
-            and failure.instruction_index == body.lock_instruction_index
-            and failure.code == ACCOUNT_IN_USE
-        ):
+        lock, failure = submission.lock, record.err
+        if failure is None and commitment == "confirmed":
+            return Landed(record=record)
+        own_index = (
+            lock is not None and failure is not None and failure.instruction_index == body.lock_instruction_index
+        )
+        if lock is not None and failure is not None and own_index and failure.code == ACCOUNT_IN_USE:
             return await self._superseded(submission.handle, lock, known, commitment)
-        agreed = await self._agreed(body, record, commitment, alone=lock is not None)
-        return None if agreed is None else FailedOnChain(record=agreed, failure=failure)
+        # Nothing looks at a death, or at a landing for good, again after this.
+        return _ended(await self._agreed(body, record, commitment, alone=failure is None or lock is not None))
 
-    async def _finalized(self, found: Landed, body: SolanaBody, root: int) -> Landed:
+    async def _finalized(self, found: Landed, body: SolanaBody, root: int) -> Examination:
         """Return the same at `finalized` once the nodes agree on that: it is looked at again until then."""
         if found.record.finalized or root < found.record.slot:
             return found
-        agreed = await self._agreed(body, found.record, "finalized")
-        return found if agreed is None else Landed(record=agreed)
+        return _ended(await self._agreed(body, found.record, "finalized")) or found
 
     async def _agreed(
         self, body: SolanaBody, record: TransactionRecord, commitment: Commitment, *, alone: bool = True
     ) -> TransactionRecord | None:
-        """Return the record as the nodes agree on it: as many as absence needs show this end of it, and none another.
+        """Return the record as the nodes agree on it: as many as absence needs show the same end of it.
 
         Fewer will do while nobody else can be asked, with a lock or for a success: presence needs one node. But a node
         that answers, and does not have it, holds it up: it is a slot behind, or one of the two is on another fork.
+        Where they show both ends, the one that more show.
 
         Args:
             body: whose bytes they are.
@@ -197,12 +193,15 @@ class Proofs:
         """
         answers = await self._pool.each(lambda node: node.transaction(record.signature, commitment))
         shown = [each for each in answers if each is not None and each.wire == body.signed]
-        same = [each for each in shown if (each.err is None) == (record.err is None)]
-        if len(same) < len(shown):
+        needed = self._pool.required_for_absence
+        executed = [each for each in shown if each.err is None]
+        failed = [each for each in shown if each.err is not None]
+        if executed and failed:
             logger.error("nodes_disagree", extra={"signature": record.signature, "what": "whether it failed"})
-            return None
-        enough = len(same) >= self._pool.required_for_absence or (alone and len(same) == len(answers))
-        return same[0] if same and enough else None
+            most = max(executed, failed, key=len)
+            return most[0] if len(most) >= needed and len(executed) != len(failed) else None
+        enough = len(shown) >= needed or (alone and len(shown) == len(answers))
+        return shown[0] if shown and enough else None
 
     async def _superseded(
         self, handle: str, lock: LockRef, known: Sequence[str], commitment: Commitment
@@ -227,6 +226,12 @@ class Proofs:
         return Expired(slot=min(each.slot for each in past), height=min(each.height for each in past))
 
 
+def _ended(record: TransactionRecord | None) -> Landed | FailedOnChain | None:
+    if record is None:
+        return None
+    return Landed(record=record) if record.err is None else FailedOnChain(record=record, failure=record.err)
+
+
 async def _past_with_lock(node: Node, lock: LockRef, body: SolanaBody) -> _Past | None:
     """Read height, then a slot at or after it, then the lock at or after that slot: all at `finalized`."""
     height = await node.block_height("finalized")
@@ -249,5 +254,7 @@ async def _past_without_lock(node: Node, handle: str, body: SolanaBody) -> _Past
     )
     # Asked last: what it still serves now, it served a moment ago.
     served_from = await node.first_available_block()
-    gone = record is None and status is None and served_from <= body.slot_at_signing
+    gone = record is None and status is None
+    if gone and served_from > body.slot_at_signing:
+        return None  # it has forgotten a part of the window: it can say nothing
     return _Past(gone=gone, slot=slot, height=height)
