@@ -549,7 +549,7 @@ def test_a_venue_with_its_own_nodes_reads_there_and_is_fenced_everywhere() -> No
         shared = world.transports[0]
         shared.asked.clear()
         submission = await world.attempt(lock)
-        assert set(shared.asked) <= {"getBlockHeight", "getSlot", "getGenesisHash"}
+        assert set(shared.asked) <= {"getBlockHeight", "getLatestBlockhash", "getGenesisHash"}
         assert "simulateTransaction" in own.asked
         world.fault("dropped_before", method="sendTransaction")
         await cluster.sender.submit(submission)
