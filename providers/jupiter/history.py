@@ -90,8 +90,7 @@ class AccountHistory:
             return VenueHistory(events=(), complete=False, newest=after)
         found: dict[str, SignatureInfo] = {}
         whole = True
-        for position in positions:
-            lines, all_of_it = await self._lines(position, since, through_slot)
+        for lines, all_of_it in await asyncio.gather(*(self._lines(each, since, through_slot) for each in positions)):
             found |= {line.signature: line for line in lines if line.signature != after}
             whole = whole and all_of_it
         ordered = sorted(found.values(), key=lambda line: line.slot)

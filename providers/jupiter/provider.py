@@ -331,7 +331,11 @@ class JupiterProvider:
         place = view.place(terms.market, terms.side)
         held = place.held
         if held is None:
-            raise jupiter_refusal(6009, f"the wallet holds no {terms.side} {terms.market} to close")
+            raise InvalidSize(
+                f"the wallet holds no {terms.side} {terms.market} to close",
+                raw_code=6009,
+                raw_name="InvalidPositionState",
+            )
         refusal = quoting.close_refusal(view, place)
         if refusal is not None:
             raise refusal

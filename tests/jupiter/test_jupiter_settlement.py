@@ -280,6 +280,27 @@ def test_a_history_that_cannot_be_read_now() -> None:
     at_jupiter_desk(play)
 
 
+@pytest.mark.parametrize("rejected", [False, True])
+def test_the_deciding_transaction_cannot_be_had(rejected: bool) -> None:  # noqa: FBT001 - a parameter of the table
+    """The request is gone and its end is listed, but no node shows it: neither filled nor dead until one does."""
+
+    async def play(desk: JupiterDesk) -> None:
+        if rejected:
+            desk.controls.reject()
+        submission = await desk.open(Side.SHORT, "1")
+        await desk.slots(8)
+        # Each node is asked once for the transaction that made the request; nothing else is shown.
+        desk.faults.add(Fault(kind="null", method="getTransaction", after=desk.nodes, count=None))
+        outcome = await desk.provider.settle(submission)
+        assert (outcome.state, outcome.landed, outcome.fills) == (OutcomeState.UNKNOWN, True, ())
+        assert "cannot be read whole" in outcome.evidence[0].detail
+        desk.faults.clear()
+        outcome = await desk.settled(submission)
+        assert outcome.state is (OutcomeState.DEAD if rejected else OutcomeState.FILLED)
+
+    at_jupiter_desk(play)
+
+
 def test_one_node_that_lags() -> None:
     """A node that has not seen the execution must not make it dead."""
 

@@ -67,6 +67,25 @@ def test_it_closes_the_lot_and_no_more() -> None:
     at_jupiter_desk(play)
 
 
+def test_its_fill_tells_what_it_took_off() -> None:
+    """Dollars of a lot stand for more base once the entry price has fallen: fill and holding say so alike."""
+
+    async def play(desk: JupiterDesk) -> None:
+        await desk.opened(Side.SHORT, "2")
+        submission = await placed(desk, Side.SHORT, "2", "170", above=True)
+        desk.controls.set_oracle_price(SOL, Decimal(120))
+        await desk.slots(2)
+        await desk.opened(Side.SHORT, "2")
+        (before,) = await desk.provider.positions()
+        desk.controls.set_oracle_price(SOL, Decimal(171))
+        (fill,) = (await desk.settled(submission)).fills
+        assert fill.size > 2
+        (after,) = await desk.provider.positions()
+        assert abs(before.size - fill.size - after.size) <= after.size_tolerance
+
+    at_jupiter_desk(play)
+
+
 def test_it_can_be_cancelled_at_any_time() -> None:
     """No window holds its owner back; the end is shown, and it fires no more."""
 
