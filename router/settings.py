@@ -157,6 +157,8 @@ def _urls(*schemes: str) -> Callable[[str], tuple[str, ...]]:
         urls = tuple(url.strip() for url in text.split(",") if url.strip())
         for url in urls:
             _check_url(url, schemes)
+        if len(set(urls)) < len(urls):
+            raise ValueError("must not name an address twice: a node is no second witness of itself")
         return urls
 
     return parse
