@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import ClassVar
 
 from providers.base.clock import VirtualClock
+from providers.base.prices import PriceSource
 from providers.base.protocol import Provider
 from providers.base.types import Side
 from providers.solana.cluster import SolanaCluster, SolanaSettings
@@ -18,6 +19,7 @@ from router.api.answers import order_answer, order_status
 from router.api.schemas import OrderAnswer
 from router.engine.context import EngineContext, EngineSettings
 from router.engine.engine import Engine
+from router.engine.limits import Limits
 from router.engine.observer import SilentObserver
 from router.engine.plan import Patience
 from router.engine.requests import CloseRequest, OpenRequest, QuoteAnswer, QuoteRequest
@@ -73,7 +75,11 @@ class Desk:
     caller: ClassVar[str] = "desk"
 
     def __init__(
-        self, chain: tuple[str, ...] = (DRIFT, MANGO), venues: Mapping[str, Callable[[Cluster], Venue]] = VENUES
+        self,
+        chain: tuple[str, ...] = (DRIFT, MANGO),
+        venues: Mapping[str, Callable[[Cluster], Venue]] = VENUES,
+        limits: Limits | None = None,
+        prices: PriceSource | None = None,
     ) -> None:
         self.clock = VirtualClock(1)
         self.cluster = Cluster(self.clock, ClusterConfig(slot_time_ms=int(SLOT_S * 1000)))
@@ -90,7 +96,7 @@ class Desk:
         )
         self.providers: dict[str, Provider] = {name: self._provider(name) for name in chain}
         self.ledger = SqliteLedger.open(":memory:", self.clock, writer="inline")
-        settings = EngineSettings(chain=chain, patience=PATIENCE, settle_interval_s=SLOT_S)
+        settings = EngineSettings(chain=chain, patience=PATIENCE, settle_interval_s=SLOT_S, limits=limits or Limits())
         self.engine = Engine(
             EngineContext(
                 ledger=self.ledger,
@@ -99,6 +105,7 @@ class Desk:
                 clock=self.clock,
                 settings=settings,
                 observer=self.observer,
+                prices=prices,
             )
         )
         self._keys = 0
@@ -241,11 +248,13 @@ def at_desk(
     play: Callable[[Desk], Awaitable[None]],
     chain: tuple[str, ...] = (DRIFT, MANGO),
     venues: Mapping[str, Callable[[Cluster], Venue]] = VENUES,
+    limits: Limits | None = None,
+    prices: PriceSource | None = None,
 ) -> None:
     """Run a story at a new desk on virtual time; at its end ledger and venues agree."""
 
     async def run() -> None:
-        desk = Desk(chain, venues)
+        desk = Desk(chain, venues, limits, prices)
         await desk.start()
         try:
             await asyncio.wait_for(_whole(play, desk), timeout=36_000)
