@@ -13,7 +13,6 @@ from providers.base.errors import (
     InvalidSize,
     LockHeld,
     NotListed,
-    RequestRejected,
 )
 from providers.base.types import OrderKind, OutcomeState, Purpose, QuoteTerms, Side
 from providers.jupiter.addresses import escrow_address, funding_address, funding_seed
@@ -270,13 +269,13 @@ def test_nothing_to_close() -> None:
     """A close without a position, or after it, is refused; more than is held closes what is held."""
 
     async def play(desk: JupiterDesk) -> None:
-        with pytest.raises(RequestRejected):
+        with pytest.raises(InvalidSize):
             await desk.prepared(await desk.terms(Side.LONG, "1", kind=OrderKind.CLOSE))
         await desk.opened(Side.LONG, "1")
         closed = await desk.closed(Side.LONG, "5")
         assert closed.state is OutcomeState.FILLED
         assert closed.fills[0].size == 1
-        with pytest.raises(RequestRejected):
+        with pytest.raises(InvalidSize):
             await desk.prepared(await desk.terms(Side.LONG, "1", kind=OrderKind.CLOSE))
 
     at_jupiter_desk(play)

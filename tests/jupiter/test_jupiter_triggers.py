@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from providers.base.errors import ErrorClass, InvalidTrigger, LockHeld, MarketPaused, RequestRejected
+from providers.base.errors import ErrorClass, InvalidSize, InvalidTrigger, LockHeld, MarketPaused
 from providers.base.types import OrderKind, OutcomeState, Side, Submission
 from router.localnet.faults import Fault
 from tests.jupiter.jupiter_desk import SOL, JupiterDesk, at_jupiter_desk, order_in
@@ -144,7 +144,7 @@ def test_no_position_to_protect() -> None:
     async def play(desk: JupiterDesk) -> None:
         await desk.opened(Side.SHORT, "1")
         terms = await desk.trigger_terms(Side.LONG, Decimal(1), "160", above=True, worst="1")
-        with pytest.raises(RequestRejected):
+        with pytest.raises(InvalidSize):
             await desk.provider.prepare_trigger(terms)
 
     at_jupiter_desk(play)
