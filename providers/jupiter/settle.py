@@ -20,6 +20,7 @@ from providers.base.errors import (
     ConnectionFailed,
     CustodyLimit,
     ErrorInfo,
+    NodeBehind,
     NothingLeft,
     NotLanded,
     Phase,
@@ -47,6 +48,7 @@ from providers.solana.records import TransactionRecord
 __all__ = ["Settler", "Waiting"]
 
 _FIRST_PROGRAM_CODE: Final = 6000
+_INVALID_POSITION_STATE: Final = 6009
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,9 +215,7 @@ class Settler:
 
     def _read(self, order: JupiterOrder, record: TransactionRecord, trail: _Trail) -> _Trail:
         if record.err is not None:
-            ours = record.err.program_id == str(self._program_id) and (record.err.code or 0) >= _FIRST_PROGRAM_CODE
-            refusal = classify(record.err, record.logs, program_id=str(self._program_id)) if ours else trail.refusal
-            return msgspec.structs.replace(trail, refusal=refusal)
+            return msgspec.structs.replace(trail, refusal=self._refusal(order, record) or trail.refusal)
         try:
             told = told_by(record, self._program_id)
         except BadAnswer:
@@ -228,6 +228,19 @@ class Settler:
         if closing is not None:
             trail = msgspec.structs.replace(trail, closing=closing, closed_by=record)
         return trail
+
+    def _refusal(self, order: JupiterOrder, record: TransactionRecord) -> ProviderError | None:
+        """Return what the program said to a keeper whose transaction failed; null where it failed of something else."""
+        failure = record.err
+        program = str(self._program_id)
+        if failure is None or failure.program_id != program or (failure.code or 0) < _FIRST_PROGRAM_CODE:
+            return None
+        error = classify(failure, record.logs, program_id=program)
+        if failure.code == _INVALID_POSITION_STATE and order.kind != "open":
+            # Less is held than was to be closed: somebody else was faster, and the next try takes what there is.
+            detail = "the position changed after the close was built"
+            return NodeBehind(detail, raw_code=error.raw_code, raw_name=error.raw_name)
+        return error
 
     # --- why it was not executed --------------------------------------------------------------------------------------
 

@@ -397,8 +397,10 @@ def test_a_position_changed_by_somebody_else() -> None:
         desk.controls.foreign_trade(SOL, "short", Decimal(150), reduce=True)
         desk.controls.revive()
         refused = await desk.settled(closing)
-        # More than is left is no partial fill on this venue.
+        # More than is left is no partial fill on this venue: it is given back, to be tried again with what there is.
         assert refused.state is OutcomeState.DEAD
+        assert refused.error is not None
+        assert (refused.error.error_class, refused.error.raw_code) == (ErrorClass.CONNECTION, "6009")
         assert await desk.held() == -1
         assert (await desk.closed(Side.SHORT, "2")).fills[0].size == 1
 
