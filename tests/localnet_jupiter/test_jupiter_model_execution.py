@@ -12,7 +12,12 @@ from solders.pubkey import Pubkey
 from router.localnet.jupiter.actors import read_content
 from router.localnet.jupiter.addresses import transfer_authority
 from router.localnet.jupiter.calls import execute, liquidate
-from router.localnet.jupiter.events import DecreasePositionEvent, IncreasePositionEvent, LiquidateFullPositionEvent
+from router.localnet.jupiter.events import (
+    ClosePositionRequestEvent,
+    DecreasePositionEvent,
+    IncreasePositionEvent,
+    LiquidateFullPositionEvent,
+)
 from router.localnet.jupiter.layouts import AgPriceFeed
 from router.localnet.jupiter.pricing import LONG, SHORT, cumulative_rate, hourly_rate
 from router.localnet.jupiter.venue import INCREASE, MARKET
@@ -72,9 +77,15 @@ def test_a_long_is_backed_by_the_asset(venue: Venue) -> None:
 def test_a_second_open_is_weighted_by_tokens(venue: Venue) -> None:
     """The entry price of both together leaves the profit of the whole what the parts' is; a short's is rounded down."""
     venue.holding(size_usd=1_000)
+    opened = venue.cluster.unix_timestamp
+    venue.wait(2)
     venue.controls.set_oracle_price("SOL-PERP", Decimal(100))
     venue.holding(size_usd=1_000)
     position = venue.position()
+    assert (position.open_time, position.update_time) == (opened, venue.cluster.unix_timestamp)
+    shorts = venue.custody("SOL").assets
+    tokens = Decimal(12_001_000) / 150 + Decimal(1_000) / 100
+    assert abs(shorts.global_short_average_prices - int(Decimal(12_002_000) / tokens * USD)) <= 1
     assert position.size_usd == 2_000 * USD
     assert position.price == 120 * USD  # 6.67 and 10 SOL
     venue.wait(1)
@@ -110,6 +121,8 @@ def test_a_full_close_pays_collateral_profit_and_loss(venue: Venue, side: int, p
     assert venue.tokens(symbol, key) == paid
     assert vault - venue.vault(symbol) == paid
     assert venue.close(key) is None
+    (closed,) = venue.events(ClosePositionRequestEvent)
+    assert (closed.executed, closed.amount) == (True, 0)
     assert venue.tokens(symbol) - held == paid
     position = venue.position(side=side)
     assert (position.size_usd, position.collateral_usd, position.locked_amount) == (0, 0, 0)
@@ -244,7 +257,8 @@ def test_capacity(venue: Venue) -> None:
 
 
 def test_leverage_and_collateral(venue: Venue) -> None:
-    """Collateral that the fee eats is 6007, more than 500 times of what is left 6022."""
+    """Collateral without a size is 6009, such that the fee eats 6007, more than 500 times of what is left 6022."""
+    assert venue.execute(venue.open(size_usd=0, collateral=100 * USD)) == 6009
     assert venue.execute(venue.open(size_usd=1_000, collateral=700_000)) == 6007
     assert venue.execute(venue.open(size_usd=1_000, collateral=2_699_999)) == 6022
     assert venue.execute(venue.open(size_usd=1_000, collateral=2_700_000)) is None
@@ -255,9 +269,11 @@ def test_leverage_and_collateral(venue: Venue) -> None:
 @pytest.mark.parametrize("symbol", ["SOL", "USDC"])
 def test_prices_that_are_too_old(venue: Venue, symbol: str) -> None:
     """The asset's and the collateral's price may be five seconds old: 6003 in the sixth."""
-    key = venue.open()
+    just, key = venue.open(), venue.open()
     venue.controls.freeze_oracle(symbol)
-    venue.wait(6)
+    venue.wait(5)
+    assert venue.execute(just) is None
+    venue.wait(1)
     assert venue.execute(key) == 6003
     venue.controls.freeze_oracle(symbol, frozen=False)
     venue.wait(1)

@@ -141,6 +141,9 @@ def test_collateral_has_to_fit(venue: Venue) -> None:
     assert venue.send(create_increase(usdc_long, 7, size_usd=USD, collateral_tokens=USD)) == 6006
     sol_short = _backed_by(venue, slot, SHORT, "SOL")
     assert venue.send(create_increase(sol_short, 7, size_usd=USD, collateral_tokens=USD)) == 6006
+    dollars = msgspec.structs.replace(slot, asset=venue.world.custody("USDC"))
+    stable = _backed_by(venue, dollars, SHORT, "USDC")
+    assert venue.send(create_increase(stable, 7, size_usd=USD, collateral_tokens=USD)) == 6013
 
 
 def _backed_by(venue: Venue, slot: Slot, side: int, symbol: str) -> Slot:
@@ -315,6 +318,9 @@ def test_a_waiting_request_can_be_changed(venue: Venue) -> None:
     assert changed is not None
     assert (changed.size_usd_delta, changed.trigger_price) == (500 * USD, 170 * USD)
     assert changed.update_time == venue.cluster.unix_timestamp > changed.open_time
+    venue.controls.set_oracle_price("SOL-PERP", Decimal(170))
+    assert venue.execute(key) is None
+    assert venue.send(update_decrease(venue.slot(), counter, size_usd=USD, trigger_price=180 * USD)) == 6016
     market = venue.request(venue.reduce(size_usd=100))
     assert market is not None
     assert venue.send(update_decrease(venue.slot(), market.counter, size_usd=USD, trigger_price=170 * USD)) == 6036
