@@ -314,6 +314,9 @@ def _engine_settings(settings: Settings) -> EngineSettings:
         settle_interval_s=slot_s / 2,
         rebroadcast_s=max(1.0, slot_s * 4),
         reconcile_interval_s=float(settings.reconcile_s),
+        protection_interval_s=slot_s * 5,
+        protection_slippage_bps=settings.protection_slippage_bps,
+        trigger_settle_s=slot_s * 12,
     )
 
 

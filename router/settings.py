@@ -270,6 +270,12 @@ FIELDS: Final = (
     Field("slot_patience", _integer(1, 1_000), "12", "Slots without proof before a sibling or a fence is sent."),
     Field("proof_commitment", _choice("confirmed", "finalized"), "confirmed", "Commitment at which proofs are read."),
     Field("reconcile_s", _integer(1, 86_400), "30", "Seconds between two comparisons of the books with the venues."),
+    Field(
+        "protection_slippage_bps",
+        _integer(1, 10_000),
+        "500",
+        "How far from its price a stop loss or take profit may fill, in hundredths of a percent.",
+    ),
     Field("localnet_dir", _path, "var/localnet", "State of the embedded cluster."),
     Field(
         "localnet_port", _integer(0, 65_535), "8899", "Port of the embedded cluster's JSON-RPC; websocket one above."
@@ -336,6 +342,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     slot_patience: int
     proof_commitment: Literal["confirmed", "finalized"]
     reconcile_s: int
+    protection_slippage_bps: int
     localnet_dir: Path
     localnet_port: int
     localnet_slot_ms: int

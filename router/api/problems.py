@@ -71,8 +71,8 @@ CATALOGUE: Final[Mapping[str, Kind]] = {
     "finding_not_found": Kind(404, "The finding is not known", "no", "No finding has this id."),
     "nothing_foreign": Kind(404, "Nothing foreign is held", "no", "Only what the router did not open can be adopted."),
     "provider_not_found": Kind(404, "The provider is not known", "no", "It is not in the chain; see `providers`."),
-    "position_closed": Kind(409, "The position is closed", "no", "Nothing of it is left that could be protected."),
     "method_not_allowed": Kind(405, "The method is not allowed here", "no", "See the `Allow` header."),
+    "position_closed": Kind(409, "The position is closed", "no", "Nothing of it is left that could be protected."),
     "trading_halted": Kind(
         409,
         "Opens are switched off",

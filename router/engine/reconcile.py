@@ -21,6 +21,7 @@ from providers.base.types import Holdings, VenueEvent, VenueHistory, VenueOrder
 from router.engine import differences
 from router.engine.context import EngineContext
 from router.engine.differences import WALLET
+from router.engine.plan import unresolved
 from router.engine.reports import MarketReport, MarketStatus, ProviderReport, ReportStatus
 from router.engine.settlement import Settlement, order_view
 from router.ledger.protocol import LedgerError
@@ -261,6 +262,7 @@ class Reconciler:
         self, name: str, history: VenueHistory, holdings: Holdings, busy_before: frozenset[str]
     ) -> bool:
         """Book what others did; return whether every event has found its place."""
+        await self._settle_triggers(name, history)
         events = differences.sort_events(
             history.events,
             busy=self._busy(name, holdings, busy_before),
@@ -279,6 +281,20 @@ class Reconciler:
             await self._settle(name, event)
         still = [e for e in events.unbooked if not self._ledger.is_booked(name, e.venue_fill_id)]
         return not events.left and not still
+
+    async def _settle_triggers(self, name: str, history: VenueHistory) -> None:
+        """Ask about our triggers before a trade of nobody's is taken for others': a keeper's transaction fires them."""
+        markets = {
+            event.market
+            for event in history.events
+            if not self._ledger.is_booked(name, event.venue_fill_id)
+            and self._ledger.attempt_of_handle(event.signature) is None
+        }
+        if not markets:
+            return
+        for view in self._ledger.open_orders():
+            if view.order.trigger is not None and view.order.market in markets:
+                await self._settlement.poll(view.order.order_id, [a for a in unresolved(view) if a.provider == name])
 
     async def _settle(self, name: str, event: VenueEvent) -> None:
         """Have a known attempt settled whose fill the venue shows and the books do not."""

@@ -435,11 +435,15 @@ def first_fill_signature(connection: sqlite3.Connection, provider: str) -> str |
 
 
 def busy_markets(connection: sqlite3.Connection, provider: str) -> frozenset[str]:
-    """Return the markets in which an attempt at the provider may still change something."""
+    """Return the markets in which an attempt at the provider may still change something.
+
+    A trigger that rests may do so for weeks: it makes no market busy, and is asked about when something has happened.
+    """
     rows = connection.execute(
         """
         SELECT DISTINCT market FROM attempts JOIN orders USING (order_id)
         WHERE attempts.state IN ('journaled', 'sent', 'unknown') AND attempts.provider = ?
+            AND NOT (trigger_terms IS NOT NULL AND attempts.resting = 1 AND cancel_requested_at IS NULL)
         """,
         (provider,),
     )
