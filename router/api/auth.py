@@ -7,7 +7,7 @@ import hmac
 import ipaddress
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, Protocol, cast
 
@@ -37,6 +37,9 @@ _KEYS_PER_NAME: Final = 2
 """The old key and the new one, while a caller changes over; idempotency and the rate limit belong to the name."""
 _LOOK_S: Final = 1.0
 """How long a changed key file may go unnoticed; a SIGHUP has it read at once."""
+
+
+Guard = Callable[[ASGIConnection[BaseRouteHandler, str, None, State], BaseRouteHandler], Awaitable[None]]
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -248,9 +251,15 @@ class _Guard:
             raise ApiError("rate_limited", f"too many {metered}", headers={"Retry-After": str(wait_s)}, metered=metered)
 
 
-def guard_for(keys: Keys | None, limiter: RateLimiter | None = None) -> _Guard:
+def guard_for(keys: Keys | None, limiter: RateLimiter | None = None) -> Guard:
     """Return the guard of every address that trades or tells about trades."""
-    return _Guard(keys, limiter)
+    one = _Guard(keys, limiter)
+
+    # The framework copies a guard, deep, for each handler, but not a function: there is one key ring, and one bucket.
+    async def guard(connection: ASGIConnection[BaseRouteHandler, str, None, State], handler: BaseRouteHandler) -> None:
+        await one(connection, handler)
+
+    return guard
 
 
 def _is_own_host(host: str) -> bool:

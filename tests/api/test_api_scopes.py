@@ -156,6 +156,17 @@ def test_a_caller_who_asks_too_often_is_told_when_to_come_back() -> None:
         assert service.client.post("/v1/open", json=BODY, headers=bearer("bot")).is_success
 
 
+def test_all_addresses_share_a_callers_bucket() -> None:
+    """Who asks for orders, positions and quotes in turn asks as often as who asks for one of them."""
+    with serving(line("desk"), rates=Rates(opens_per_s=1, reads_per_s=1, burst_s=5)) as service:
+        statuses = [
+            service.client.get(path, headers=bearer("desk")).status_code
+            for _ in range(5)
+            for path in ("/v1/orders", "/v1/positions", "/v1/providers", "/v1/markets", "/v1/limits")
+        ]
+        assert statuses.count(httpx.codes.OK) < 10
+
+
 def test_what_ends_a_risk_is_never_refused_for_coming_too_often() -> None:
     """With opens and reads used up: closes, cancels, protection and switches are all still taken."""
     rates = Rates(opens_per_s=1, reads_per_s=1, burst_s=1)
