@@ -60,6 +60,9 @@ _FOR_GOOD: Final = frozenset(
     {"retired", "unsupported_program", "not_listed", "below_minimum", "leverage_above_maximum"}
 )
 
+# What ends an order though it passes by itself, or by an operator's hand.
+_PASSING: Final = frozenset({"trading_halted", "price_reference_missing"})
+
 _OUTCOMES: Final = {
     AttemptState.REFUSED: OutcomeState.DEAD,
     AttemptState.JOURNALED: OutcomeState.UNKNOWN,
@@ -108,7 +111,10 @@ def error_answer(error: ErrorInfo | None) -> ErrorAnswer | None:
 
 def later_try_can_help(errors: Iterable[ErrorInfo]) -> bool:
     """Whether the same order, tried later, may end otherwise; so too when nobody said anything."""
-    hopeless = [not error.error_class.allows_next_provider or error.code in _FOR_GOOD for error in errors]
+    hopeless = [
+        error.code in _FOR_GOOD or not (error.error_class.allows_next_provider or error.code in _PASSING)
+        for error in errors
+    ]
     return not hopeless or not all(hopeless)
 
 

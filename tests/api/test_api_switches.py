@@ -7,9 +7,12 @@ from decimal import Decimal
 import httpx
 import pytest
 
+from providers.base.errors import ErrorClass
 from router.engine.limits import LimitBreach, Limits
 from router.ledger.protocol import LimitReached
+from router.ledger.records import OrderStatus
 from tests.api.running import Running
+from tests.api.scripted_engine import error
 
 OPEN = {"market": "SOL-PERP", "side": "long", "size": "1"}
 
@@ -95,6 +98,18 @@ def test_holds_are_seen_in_health_too(service: Running) -> None:
     answer = service.client.get("/health/ready")
     assert (answer.status_code, answer.json()["holds"]) == (200, ["fee_payer_short"])
     assert "desk 7" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("trading_halted", 503), ("price_reference_missing", 503), ("live_trading_off", 422), ("signer_refused", 422)],
+)
+def test_an_order_that_a_passing_rule_ended_may_be_tried_again(service: Running, code: str, status: int) -> None:
+    """A halt is lifted and a price comes back; what the router may not sign it will not sign later either."""
+    service.engine.script = OrderStatus.FAILED
+    service.engine.failures = (error(code, ErrorClass.POLICY),)
+    answer = service.client.post("/v1/open", json=OPEN)
+    assert (answer.status_code, answer.json()["code"]) == (status, "no_provider_filled")
 
 
 def test_leverage_above_the_limit_is_refused(service: Running) -> None:

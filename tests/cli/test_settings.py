@@ -75,6 +75,23 @@ def test_every_problem_is_named_at_once() -> None:
         ("PORT", "-1"),
         ("PORT", "８０"),  # noqa: RUF001 - other scripts have digits too
         ("MAX_ORDER_USD", "0"),
+        ("MAX_DAY_USD", "0"),
+        ("MAX_MARKET_USD", "-1"),
+        ("MAX_LEVERAGE", "0"),
+        ("MAX_OPEN_POSITIONS", "0"),
+        ("MAX_OPEN_POSITIONS", "1.5"),
+        ("MAX_QUOTE_DEVIATION_BPS", "0"),
+        ("MAX_ORACLE_DEVIATION_BPS", "1%"),
+        ("DRIFT_MAX_USD", "none"),
+        ("PYTH_URL", "hermes.example"),
+        ("PYTH_URL", "https://hermes.example/?key=1"),
+        ("PYTH_FEEDS", "SOL-PERP"),
+        ("PYTH_FEEDS", "SOL-PERP=ef0d"),
+        ("PYTH_FEEDS", f"SOL-PERP={'a' * 64},SOL-PERP={'b' * 64}"),
+        ("PYTH_MAX_AGE_S", "0"),
+        ("PYTH_REQUIRED", "maybe"),
+        ("RATE_OPENS_PER_S", "-1"),
+        ("RATE_BURST_S", "0"),
         ("MAX_ORDER_USD", "1e3"),
         ("MAX_ORDER_USD", "NaN"),
         ("SOL_RESERVE", "-1"),
@@ -160,3 +177,31 @@ def test_what_is_shown_has_no_secret() -> None:
     text = problems_of({"ROUTER_KEYPAIR": numbers, "ROUTER_RPC_URLS": "hTtps//bob:hunter2@x"})
     assert "not the key itself" in text
     assert numbers not in text
+
+
+def test_limits_are_off_but_for_three_on_mainnet() -> None:
+    """Nobody is surprised on a localnet; on mainnet an order, a day and a quote have bounds that a name can lift."""
+    settings = Settings.load({})
+    mainnet = Settings.load({"ROUTER_NETWORK": "mainnet", "ROUTER_RPC_URLS": "https://node.example"})
+
+    for limit in ("max_order_usd", "max_day_usd", "max_quote_deviation_bps"):
+        assert getattr(settings, limit) is None
+        assert getattr(mainnet, limit) > 0
+    for limit in ("max_market_usd", "max_leverage", "max_open_positions", "max_oracle_deviation_bps"):
+        assert getattr(settings, limit) is getattr(mainnet, limit) is None
+    assert settings.pyth_required
+
+
+def test_a_providers_limit_is_the_routers_business() -> None:
+    """By provider, in dollars; those without one are not there."""
+    settings = Settings.load({"ROUTER_DRIFT_MAX_USD": "5000.50", "ROUTER_MANGO_GROUP": "x"})
+
+    assert settings.max_provider_usd() == {"drift": Decimal("5000.50")}
+
+
+def test_feeds_of_pyth_are_by_market() -> None:
+    """Those of the three large markets are known; an operator names others, with or without 0x."""
+    known = Settings.load({}).pyth_feeds
+    assert [feed.partition("=")[0] for feed in known] == ["SOL-PERP", "BTC-PERP", "ETH-PERP"]
+    more = Settings.load({"ROUTER_PYTH_FEEDS": f"{known[0]}, 1MBONK-PERP=0x{'a' * 64}"}).pyth_feeds
+    assert more == (known[0], f"1MBONK-PERP=0x{'a' * 64}")
