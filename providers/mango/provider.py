@@ -17,6 +17,7 @@ from providers.base.errors import (
     AccountMissing,
     BadAnswer,
     InsufficientCollateral,
+    InvalidSize,
     LiveTradingOff,
     NodeBehind,
     ProviderError,
@@ -227,7 +228,11 @@ class MangoProvider:
         asked = base_lots_of(terms.size, lot_units(snapshot.market))
         held = snapshot.held_lots if terms.side is Side.LONG else -snapshot.held_lots
         if held <= 0:
-            raise mango_refusal(6020, f"the account holds no {terms.side} {terms.market} to close")
+            raise InvalidSize(
+                f"the account holds no {terms.side} {terms.market} to close",
+                raw_code=6020,
+                raw_name="PerpPositionDoesNotExist",
+            )
         return await self._prepare(terms, snapshot, account, min(asked, held))
 
     async def submit(self, submission: Submission) -> Ack:

@@ -7,6 +7,8 @@ from decimal import Decimal
 from solders.account import Account
 
 from providers.base.types import HoldingKey, Side
+from router.engine.requests import PositionEnded, ProtectRequest, Refusal
+from router.ledger.records import Cause, Leg, LegTerms, OrderRecord, OrderStatus, PositionStatus, ProtectionTerms
 from router.localnet.jupiter.controls import open_jupiter
 from router.localnet.jupiter.model import JupiterModel
 from router.localnet.jupiter.world import jupiter_keepers
@@ -109,7 +111,89 @@ class JupiterVenue:
 
 
 class ThreeVenueDesk(BusyDesk):
-    """A desk on all three venues."""
+    """A desk on all three venues, with stops and take profits near enough to fire."""
 
     chain_of_providers = ("drift", "mango", "jupiter")
     venue_kinds = (DriftVenue, MangoVenue, JupiterVenue)
+
+    def protection(self, market: str, side: Side) -> ProtectionTerms:
+        """Protect two opens of three by one leg or both."""
+        if self.random.random() < 0.33:
+            return ProtectionTerms()
+        legs = ProtectionTerms()
+        for leg in Leg:
+            if self.random.random() < 0.7:
+                legs = legs.but(leg, self._leg(market, side, leg))
+        return legs
+
+    def _leg(self, market: str, side: Side, leg: Leg) -> LegTerms:
+        away = Decimal(self.random.randint(15, 60)) / 1_000
+        return LegTerms(price=self.price(market) * (1 + away if leg.fires_above(side) else 1 - away))
+
+    def most_filled(self, order: OrderRecord) -> Decimal:
+        """Jupiter takes dollars: what they buy is known only at the keeper's price, within the order's bound."""
+        most = super().most_filled(order)
+        return most * Decimal("1.1") if order.filled_by == "jupiter" else most
+
+    async def change_protection(self) -> None:
+        """Set, move or take away a leg of a random lot."""
+        lots, _ = self.ledger.positions(limit=100, status=PositionStatus.OPEN)
+        if not lots:
+            return
+        lot, leg = self.random.choice(lots), self.random.choice(list(Leg))
+        terms = self._leg(lot.market, lot.side, leg) if self.random.random() < 0.7 else None
+        try:
+            await self.engine.protect(ProtectRequest(caller="sim", position_id=lot.position_id, legs={leg: terms}))
+            self.report[f"protect:{leg.value}:{'off' if terms is None else 'on'}"] += 1
+        except Refusal as e:
+            self.report[f"refused:{e.code}"] += 1
+
+    async def act(self) -> None:
+        """Place an order, or change what protects a lot."""
+        dice = self.random.random()
+        if dice < 0.15:
+            await self.change_protection()
+        elif dice < 0.25:
+            self.swing()
+        else:
+            await super().act()
+
+    def swing(self) -> None:
+        """Move a market on every venue at once, far enough for some leg to fire."""
+        market = self.random.choice(MARKETS)
+        price = self.price(market) * self.random.randint(94, 106) / 100
+        for controls in (self.controls, *(venue.controls for venue in self.venues if hasattr(venue, "controls"))):
+            controls.set_oracle_price(market, price)
+        self.report["swing"] += 1
+
+    async def settle(self) -> None:
+        """Take every leg away, so that nothing waits for a price; then let everything end."""
+        self.faults.clear()
+        for venue in self.venues:
+            venue.calm()
+        # An open that ends meanwhile brings legs of its own.
+        for _ in range(60):
+            await self._unprotect()
+            if not self.ledger.open_orders():
+                break
+            await self.clock.sleep(5)
+        await super().settle()
+
+    async def _unprotect(self) -> None:
+        for lot in self.ledger.positions(limit=500, status=PositionStatus.OPEN)[0]:
+            off: dict[Leg, LegTerms | None] = dict.fromkeys(Leg)
+            try:
+                await self.engine.protect(ProtectRequest(caller="sim", position_id=lot.position_id, legs=off))
+            except PositionEnded:
+                self.report["ended while it was asked"] += 1
+
+    def check(self) -> None:
+        """Hold the ledger against the venues, and count what fired."""
+        super().check()
+        for view in self.views():
+            if view.order.cause is not Cause.CALLER:
+                native = "native" if view.order.trigger is not None else "managed"
+                self.report[f"leg:{native}:{view.order.cause.value}:{view.order.status.value}"] += 1
+            if view.order.status is OrderStatus.FAILED:
+                code = "none" if view.order.error is None else view.order.error.code
+                self.report[f"failed:{view.order.kind.value}:{view.order.cause.value}:{code}"] += 1

@@ -26,7 +26,7 @@ from router.engine.context import EngineContext, EngineSettings
 from router.engine.engine import Engine
 from router.engine.plan import Patience
 from router.engine.requests import CloseRequest, OpenRequest, Refusal
-from router.ledger.records import AttemptState, OrderStatus, OrderView, PositionStatus
+from router.ledger.records import AttemptState, OrderRecord, OrderStatus, OrderView, PositionStatus, ProtectionTerms
 from router.ledger.sqlite import SqliteLedger
 from router.localnet.cluster import Cluster, ClusterConfig
 from router.localnet.controls import run_world
@@ -179,14 +179,16 @@ class Desk:
                     )
                 )
             else:
+                market, side = self.random.choice(MARKETS), self.random.choice([Side.LONG, Side.LONG, Side.SHORT])
                 await self.engine.open(
                     OpenRequest(
                         caller="sim",
                         key=f"key-{self._keys}",
                         client_order_id=None,
                         fingerprint=f"body-{self._keys}",
-                        market=self.random.choice(MARKETS),
-                        side=self.random.choice([Side.LONG, Side.LONG, Side.SHORT]),
+                        market=market,
+                        side=side,
+                        protection=self.protection(market, side),
                         size_usd=Decimal(self.random.randint(50, 400)),
                         leverage=Decimal(2),
                         slippage_bps=self.random.choice([0, 50, 200]),
@@ -196,6 +198,10 @@ class Desk:
             self.report["order"] += 1
         except Refusal as e:
             self.report[f"refused:{e.code}"] += 1
+
+    def protection(self, market: str, side: Side) -> ProtectionTerms:
+        """Return what an open asks to be protected by: nothing here."""
+        return ProtectionTerms()
 
     def break_something(self) -> None:
         """Set one random fault on the wire."""
@@ -302,6 +308,11 @@ class Desk:
         base = sum(p.base_asset_amount for p in user.perp_positions if p.market_index == index)
         return Decimal(base) / BASE
 
+    def most_filled(self, order: OrderRecord) -> Decimal:
+        """Return the most base that an open may have filled."""
+        assert order.size is not None
+        return order.size
+
     def _check_order(self, view: OrderView) -> None:
         order = view.order
         assert order.status.final, f"{order.order_id} never ended: {order.status}"
@@ -313,7 +324,7 @@ class Desk:
         has_fill = order.status in {OrderStatus.FILLED, OrderStatus.PARTIALLY_FILLED}
         assert has_fill == bool(view.fills), f"{order.order_id} is {order.status} with {len(view.fills)} fills"
         if order.kind is OrderKind.OPEN and order.size is not None:
-            assert sum((f.fill.size for f in view.fills), Decimal(0)) <= order.size
+            assert sum((f.fill.size for f in view.fills), Decimal(0)) <= self.most_filled(order)
 
 
 async def simulate(seed: int, orders: int, path: Path) -> Report:
