@@ -10,6 +10,7 @@ from router.engine.context import EngineContext, EngineSettings
 from router.engine.engine import Engine
 from router.engine.protection import LegState
 from router.engine.protection_terms import ProtectionStatus
+from router.engine.reports import MarketStatus, ProviderReport
 from router.engine.requests import ProtectRequest
 from router.ledger.records import (
     Cause,
@@ -165,3 +166,29 @@ def test_a_leg_is_changed_and_taken_away_on_its_venue(venue: str) -> None:
         assert desk.lots(venue)[0].size == lot.size
 
     at_desk(play, chain=(venue,))
+
+
+@pytest.mark.parametrize("venue", [DRIFT, JUPITER])
+def test_reconciliation_knows_a_keepers_fill_for_ours(venue: str) -> None:
+    """The books are held against the venue also while a trigger rests, and its fill is nobody else's trade."""
+
+    async def play(desk: Desk) -> None:
+        lot = await guarded(desk, venue)
+        await desk.slots(10)
+        await desk.engine.reconcile()
+        markets = [market for report in _reports(desk) if report.provider == venue for market in report.markets]
+        assert [market.status for market in markets] == [MarketStatus.OK]
+        cross(desk, venue, Leg.STOP_LOSS)
+        for _ in range(20):
+            await desk.slots(1)
+            await desk.engine.reconcile()
+        await wound_up(desk, lot)
+        await desk.engine.reconcile()
+        assert desk.ledger.standing_findings() == ()
+        assert desk.engine.holds() == {}
+
+    at_desk(play, chain=(venue,))
+
+
+def _reports(desk: Desk) -> tuple[ProviderReport, ...]:
+    return desk.engine.reconciliation(limit=10, cursor=None, kind=None, provider=None, status=None).providers
