@@ -217,7 +217,7 @@ FIELDS: Final = (
     ),
     Field("ws_urls", _urls("ws", "wss"), "", "Websocket addresses of the nodes, if they do not follow the convention."),
     Field("keypair", _key_path, "", "Key file: 64 numbers as the Solana CLI writes them, or base58."),
-    Field("chain", _chain, "drift,mango", "Providers in the order in which they are asked."),
+    Field("chain", _chain, "drift,mango,jupiter", "Providers in the order in which they are asked."),
     Field("ledger_url", _ledger_url, lambda network: f"sqlite:///var/{network}/ledger.db", "Where the ledger is."),
     Field("host", _host, "127.0.0.1", "Address to listen on. Anything but loopback needs API keys."),
     Field("port", _integer(0, 65_535), "8080", "Port to listen on; 0 takes a free one."),

@@ -138,9 +138,11 @@ def _price_fields(quote: Quote) -> dict[str, object]:
             "liquidation_price",
             "max_leverage",
             "capacity_usd",
+            "collateral_amount",
         )
     }
-    same = {name: getattr(quote, name) for name in ("market", "side", "provider", "slot", "as_of", "expires_at")}
+    named = ("market", "side", "provider", "collateral_token", "slot", "as_of", "expires_at")
+    same = {name: getattr(quote, name) for name in named}
     return {**amounts, **same}
 
 

@@ -206,7 +206,8 @@ class PriceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """One provider's price for a size.
 
     `expected_price` includes the impact of the size and excludes fees. `carry_rate_1h` is what this side pays per hour,
-    as a fraction of notional. `liquidation_price` is the whole account's on cross-margin venues.
+    as a fraction of notional. `liquidation_price` is the whole account's on cross-margin venues. `collateral_token` and
+    `collateral_amount` are what an open takes out of the wallet, where margin is not what an account holds already.
     """
 
     market: str
@@ -225,6 +226,8 @@ class PriceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     liquidation_price: Amount | None
     max_leverage: Amount
     capacity_usd: Amount | None
+    collateral_token: str | None
+    collateral_amount: Amount | None
     slot: int
     as_of: Moment
     expires_at: Moment

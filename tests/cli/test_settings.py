@@ -26,7 +26,7 @@ def test_nothing_set_is_a_localnet_on_this_machine_alone() -> None:
 
     assert settings.network is Network.LOCALNET
     assert settings.embedded_cluster
-    assert (settings.host, settings.port, settings.chain) == ("127.0.0.1", 8080, ("drift", "mango"))
+    assert (settings.host, settings.port, settings.chain) == ("127.0.0.1", 8080, ("drift", "mango", "jupiter"))
     assert settings.ledger_url == "sqlite:///var/localnet/ledger.db"
     assert settings.max_order_usd is None
     assert dict(settings.sources) == {}
