@@ -22,7 +22,6 @@ class JupiterConfig(msgspec.Struct, frozen=True, kw_only=True):
         program_id: of the deployment.
         pool: whose custodies are traded against.
         lookup_tables: to compile transactions with.
-        markets_max_age_s: how long the list of custodies is used before it is read again.
         halt_check_s: how often at most the program is asked whether it still answers instructions.
         quote_lifetime_s: how long a quote is shown as good.
         cancel_margin_s: beyond a request's window on the chain's clock before its owner closes it: the program refuses
@@ -32,7 +31,6 @@ class JupiterConfig(msgspec.Struct, frozen=True, kw_only=True):
     program_id: Pubkey = PROGRAM_ID
     pool: Pubkey = MAIN_POOL
     lookup_tables: tuple[Pubkey, ...] = ()
-    markets_max_age_s: float = 60.0
     halt_check_s: float = 30.0
     quote_lifetime_s: float = 5.0
     cancel_margin_s: int = 1

@@ -99,10 +99,10 @@ class JupiterProvider:
         self._cluster = cluster
         self._config = config
         owner = None if cluster.signer is None else cluster.signer.public_key
-        self._reader = VenueReader(cluster.pool, config, owner, cluster.clock)
+        self._reader = VenueReader(cluster.pool, config, owner)
         self._halt = halt_watch(cluster, config, owner)
         # What was sent is settled with every node of the cluster, whatever the venue reads with.
-        everywhere = VenueReader(cluster.all_nodes, config, owner, cluster.clock)
+        everywhere = VenueReader(cluster.all_nodes, config, owner)
         self._settler = Settler(cluster, everywhere, config)
         self._history = AccountHistory(cluster, config)
         self._keeper = JupiterKeeper(cluster, self._reader, self._history, config)

@@ -13,7 +13,6 @@ from typing import Final, TypeVar
 import msgspec
 from solders.pubkey import Pubkey
 
-from providers.base.clock import Clock
 from providers.base.errors import BadAnswer, NodeBehind, NotListed, OracleStale, ProviderError, UnsupportedProgram
 from providers.base.types import Side
 from providers.jupiter.addresses import perpetuals_address, position_address, token_address
@@ -38,7 +37,7 @@ __all__ = ["CustodyView", "Place", "VenueReader", "View", "Wallet", "market_symb
 
 _PERP_SUFFIX: Final = "-PERP"
 # The pool names its custodies and these their oracles and vaults: known from the last read, and rarely new.
-_MOST_ROUNDS: Final = 3
+_MOST_ROUNDS: Final = 4
 # Clock sysvar: slot, epoch start, epoch, leader schedule epoch, unix timestamp.
 _CLOCK: Final = struct.Struct("<Q24xq")
 _T = TypeVar("_T")
@@ -209,13 +208,11 @@ class VenueReader:
         pool: nodes.
         config: program and pool.
         owner: of the positions; null: none are read.
-        clock: for the age of what is known.
     """
 
-    def __init__(self, pool: NodePool, config: JupiterConfig, owner: Pubkey | None, clock: Clock) -> None:
+    def __init__(self, pool: NodePool, config: JupiterConfig, owner: Pubkey | None) -> None:
         self._pool = pool
         self._config = config
-        self._clock = clock
         self._known = _Known(custodies=(), mints={}, named=frozenset())
         self.owner = owner
 

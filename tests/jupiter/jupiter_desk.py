@@ -17,8 +17,10 @@ from providers.jupiter.config import JupiterConfig
 from providers.jupiter.provider import JupiterProvider
 from providers.solana.body import decode_body
 from providers.solana.cluster import SolanaCluster
+from router.localnet.jupiter.addresses import position_address
 from router.localnet.jupiter.controls import open_jupiter
 from router.localnet.jupiter.model import JupiterModel
+from router.localnet.jupiter.pricing import SHORT
 from router.localnet.jupiter.world import jupiter_keepers
 from router.localnet.spl import associated_token_account, token_amount
 from router.localnet.world import WorldKeys, build_world
@@ -100,6 +102,20 @@ class JupiterDesk(VenueDesk[JupiterProvider]):
     def drop_token_account(self, symbol: str) -> None:
         """Take the owner's token account away."""
         self.cluster.set_account(associated_token_account(self.owner, self.world.custody(symbol).mint), None)
+
+    async def lock_of(self, signer: Keypair) -> LockRef:
+        """Return a new order's first generation, of somebody else's key."""
+        return LockRef(terms=await self._connection(signer).lock.new_terms(), part=0, generation=0)
+
+    def copy_short_to(self, symbol: str) -> None:
+        """Give the owner the same short in SOL once more, backed by another token."""
+        market, other = self.world.market(SOL).address, self.world.custody(symbol).address
+        address, bump = position_address(self.owner, self.world.pool, market, other, SHORT)
+        account = self.cluster.account(self.world.position(self.owner, SOL, SHORT))
+        assert account is not None
+        data = bytearray(account.data)
+        data[104:136], data[209] = bytes(other), bump
+        self.cluster.set_account(address, Account(account.lamports, bytes(data), account.owner))
 
     def with_config(self, config: JupiterConfig) -> JupiterProvider:
         """Return a provider with other settings, on connections of its own."""

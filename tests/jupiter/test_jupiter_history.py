@@ -209,3 +209,43 @@ def test_a_wallet_that_never_traded() -> None:
         assert [each.base_delta for each in history.events] == [10]
 
     at_jupiter_desk(play)
+
+
+def test_requests_of_others_are_not_ours() -> None:
+    """Of all that waits on the venue only what is the wallet's own is told."""
+
+    async def play(desk: JupiterDesk) -> None:
+        desk.controls.run_keeper(running=False)
+        ours = await desk.open(Side.SHORT, "1")
+        await desk.until(ours, lambda outcome: outcome.resting)
+        maker = desk.world.maker
+        stranger = desk.of(maker)
+        desk.controls.fund_wallet(maker.pubkey(), "USDC", Decimal(1_000))
+        await desk.slots(2)
+        terms = await desk.terms(Side.SHORT, "2", lock=await desk.lock_of(maker))
+        theirs = await stranger.prepare_open(terms)
+        await stranger.submit(theirs)
+        await desk.until(theirs, lambda outcome: outcome.resting, provider=stranger)
+        assert [each.placed_by for each in (await desk.provider.holdings()).orders] == [ours.handle]
+        assert [each.placed_by for each in (await stranger.holdings()).orders] == [theirs.handle]
+
+    at_jupiter_desk(play)
+
+
+def test_a_short_on_another_token_is_shown_with_ours() -> None:
+    """Somebody backed a short with USDT: the holding is the sum, no one price liquidates it, and ours closes alone."""
+
+    async def play(desk: JupiterDesk) -> None:
+        await desk.opened(Side.SHORT, "2")
+        desk.copy_short_to("USDT")
+        await desk.slots(2)
+        (both,) = await desk.provider.positions()
+        assert (both.side, both.size, both.entry_price) == (Side.SHORT, Decimal(4), Decimal(150))
+        assert both.liquidation_price is None
+        closed = await desk.closed(Side.SHORT, "2")
+        assert closed.fills[0].size == 2
+        (left,) = await desk.provider.positions()
+        assert left.size == 2
+        assert left.liquidation_price is not None
+
+    at_jupiter_desk(play)
