@@ -76,7 +76,13 @@ def test_an_unclear_open_counts_whole_and_a_dead_one_for_nothing() -> None:
         await ready(ledger)
         await ledger.add_attempt(new_attempt("ord_1"))
         await ledger.record_outcome("att_ord_1_1", UNKNOWN, at(2))
-        assert ledger.usage(at(0)).providers == {"drift": Decimal(1000)}
+        await ledger.finish_order("ord_1", OrderStatus.UNKNOWN, at(2))
+        assert ledger.usage(at(0)) == Usage(
+            positions=1,
+            day_usd=Decimal(1000),
+            markets={"SOL-PERP": Decimal(1000)},
+            providers={"drift": Decimal(1000)},
+        )
         await ledger.record_outcome("att_ord_1_1", dead(), at(3))
         assert ledger.usage(at(0)).providers == {}
         assert ledger.usage(at(0)).positions == 1, "another provider may be asked"
