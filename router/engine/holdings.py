@@ -6,7 +6,7 @@ from providers.base.types import HoldingKey
 from router.ledger.protocol import Ledger
 from router.ledger.records import OrderRecord, PositionStatus
 
-__all__ = ["opposite_holding"]
+__all__ = ["opposite_holding", "stray_trigger"]
 
 
 def opposite_holding(ledger: Ledger, provider: str, order: OrderRecord) -> str | None:
@@ -26,3 +26,12 @@ def opposite_holding(ledger: Ledger, provider: str, order: OrderRecord) -> str |
     if other is not None:
         return f"{other} may still open the {order.side.other} side of {order.market} on {provider}"
     return None
+
+
+def stray_trigger(ledger: Ledger, provider: str, order: OrderRecord, *, netting: bool) -> str | None:
+    """Say which trigger of a closed lot could still reduce what `order` opens at `provider`, or null when none could.
+
+    Its cancel is on its way: seconds, as a rule.
+    """
+    lot = ledger.stray_trigger(provider, order.market, None if netting else order.side)
+    return None if lot is None else f"{lot} is closed, and a trigger of it still rests on {provider}"

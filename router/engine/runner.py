@@ -8,7 +8,6 @@ from collections.abc import Coroutine, Iterable
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
-from typing import cast
 
 from providers.base.clock import new_id
 from providers.base.errors import (
@@ -25,7 +24,7 @@ from providers.base.errors import (
     Unreachable,
     WouldNet,
 )
-from providers.base.protocol import OrderLock, Protector, Provider
+from providers.base.protocol import OrderLock, Provider
 from providers.base.types import (
     Ack,
     Evidence,
@@ -39,7 +38,7 @@ from providers.base.types import (
 from router.engine.blocked import attempt_expiry, same_refusal, standing_block
 from router.engine.closing import room_to_close
 from router.engine.context import EngineContext
-from router.engine.holdings import opposite_holding
+from router.engine.holdings import opposite_holding, stray_trigger
 from router.engine.plan import (
     CancelResting,
     Fence,
@@ -55,6 +54,7 @@ from router.engine.plan import (
     unresolved,
     waits_for_price,
 )
+from router.engine.preparing import adapter_fault, prepared_by
 from router.engine.pricing import worst_price_of
 from router.engine.protection_terms import misplaced_leg
 from router.engine.settlement import Settlement, lock_ref, order_view, submission_of
@@ -225,7 +225,7 @@ class OrderRunner:
             await self._refuse(view, name, e.info())
             return
         except Exception:  # noqa: BLE001 - logged with its traceback; a quote moves nothing, so the chain goes on
-            await self._refuse(view, name, _adapter_fault("quote_failed", self.order_id, name))
+            await self._refuse(view, name, adapter_fault("quote_failed", self.order_id, name))
             return
         self._context.observer.stage("quote", name, self._clock.monotonic() - began)
         misplaced = misplaced_leg(order.protection, order.side, quote.oracle_price, quote.liquidation_price)
@@ -257,7 +257,7 @@ class OrderRunner:
     async def _try(self, view: OrderView, name: str, generation: int) -> None:
         """Prepare, journal, send: in this order, so that what a node may have is always on record."""
         provider = self._context.providers[name]
-        if view.order.kind is OrderKind.CLOSE and not await self._has_room(view):
+        if not await self._may_begin(view, provider):
             return
         if view.order.status is OrderStatus.UNKNOWN and not unresolved(view):
             await self._ledger.finish_order(self.order_id, OrderStatus.PENDING, self._clock.now())
@@ -279,11 +279,21 @@ class OrderRunner:
             raise
         except Exception:  # noqa: BLE001 - logged with its traceback, and counted as our bug
             # Nothing is sent while preparing, so even a fault of ours is a refusal.
-            await self._refuse(view, name, _adapter_fault("prepare_failed", self.order_id, name))
+            await self._refuse(view, name, adapter_fault("prepare_failed", self.order_id, name))
             return
         if journaled:
             self._note_failover(view, name)
             await self._send(view.order, provider, attempt)
+
+    async def _may_begin(self, view: OrderView, provider: Provider) -> bool:
+        """Whether a close has something to reduce, and an open nothing left on the slot that would reduce it."""
+        if view.order.kind is OrderKind.CLOSE:
+            return await self._has_room(view)
+        stray = stray_trigger(self._ledger, provider.name, view.order, netting=provider.capabilities.netting)
+        if stray is None or self._clock.now() - view.order.created_at >= self._context.settings.patience.unproven:
+            return True
+        await self._pause()
+        return False
 
     async def _has_room(self, view: OrderView) -> bool:
         """Whether a close has anything left to reduce; ends the order when that is gone for good."""
@@ -337,7 +347,13 @@ class OrderRunner:
         self._context.observer.alert("close_blocked")
 
     def _refuse_netting(self, order: OrderRecord, provider: Provider) -> None:
-        if order.kind is OrderKind.OPEN and provider.capabilities.netting:
+        if order.kind is not OrderKind.OPEN:
+            return
+        netting = provider.capabilities.netting
+        stray = stray_trigger(self._ledger, provider.name, order, netting=netting)
+        if stray is not None:
+            raise WouldNet(stray)
+        if netting:
             holding = opposite_holding(self._ledger, provider.name, order)
             if holding is not None:
                 raise WouldNet(holding)
@@ -376,7 +392,7 @@ class OrderRunner:
             lock=lock_ref(view, generation) if locked and provider.capabilities.order_lock else None,
             trigger=order.trigger,
         )
-        submission = await _preparing(provider, terms)
+        submission = await prepared_by(provider, terms)
         if submission.size <= 0:
             # A venue may read a size of nothing as all of it.
             raise InvalidSize(f"{terms.size:f} rounds to nothing on {provider.name}")
@@ -566,20 +582,5 @@ class OrderRunner:
             self._context.observer.failed_over(last.provider, provider, error_class)
 
 
-async def _preparing(provider: Provider, terms: OrderTerms) -> Submission:
-    if terms.kind is OrderKind.OPEN:
-        return await provider.prepare_open(terms)
-    if terms.trigger is None:
-        return await provider.prepare_close(terms)
-    if not provider.capabilities.native_triggers:
-        raise InvalidTrigger(f"{provider.name} holds no triggers")
-    return await cast("Protector", provider).prepare_trigger(terms)
-
-
 def _next_number(view: OrderView) -> int:
     return max((attempt.number for attempt in view.attempts), default=0) + 1
-
-
-def _adapter_fault(event: str, order_id: str, provider: str) -> ErrorInfo:
-    log.exception(event, extra={"order_id": order_id, "provider": provider})  # noqa: LOG004 - called from handlers only
-    return RequestRejected(f"{provider}'s adapter failed; see the log", phase=Phase.NOT_SENT).info()

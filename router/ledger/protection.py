@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from providers.base.types import OrderKind
+from providers.base.types import OrderKind, Side
 from router.ledger import audit, queries
 from router.ledger.codec import decimal_text, optional, pack, parse_decimal, parse_time, time_text
 from router.ledger.protocol import LedgerError, OverReserved, PositionClosed
@@ -34,6 +34,7 @@ __all__ = [
     "protected_lot",
     "protected_lots",
     "set_protection",
+    "stray_trigger",
     "update_leg",
 ]
 
@@ -100,6 +101,19 @@ def open_triggers(connection: sqlite3.Connection, lots: Sequence[str]) -> tuple[
         WHERE {_OPEN} AND trigger_terms IS NOT NULL AND reservations.position_id IN ({marks}) ORDER BY orders.seq
     """  # noqa: S608 - constant text and question marks
     return tuple(row["order_id"] for row in connection.execute(query, tuple(lots)))
+
+
+def stray_trigger(connection: sqlite3.Connection, provider: str, market: str, side: Side | None) -> str | None:
+    """Return a closed lot of the slot that has a trigger which has not ended; null `side` for a slot of both."""
+    query = f"""
+        SELECT positions.position_id FROM orders JOIN reservations USING (order_id)
+        JOIN positions ON positions.position_id = reservations.position_id
+        WHERE {_OPEN} AND trigger_terms IS NOT NULL AND positions.status = 'closed'
+            AND positions.provider = ?1 AND positions.market = ?2 AND (?3 IS NULL OR positions.side = ?3)
+        LIMIT 1
+    """  # noqa: S608 - constant text
+    row = connection.execute(query, (provider, market, None if side is None else side.value)).fetchone()
+    return None if row is None else str(row["position_id"])
 
 
 def _closes(connection: sqlite3.Connection, position_id: str) -> tuple[str, ...]:

@@ -464,6 +464,13 @@ class Ledger(Protocol):
         """Return one lot with its live legs and their orders; null where there is no such lot."""
         ...
 
+    def stray_trigger(self, provider: str, market: str, side: Side | None) -> str | None:
+        """Return a closed lot that has a trigger which has not ended, and could reduce another of the slot; else null.
+
+        A null `side` stands for both, where the venue nets.
+        """
+        ...
+
     def open_triggers(self, position_ids: Sequence[str]) -> tuple[str, ...]:
         """Return the ids of the triggers of these lots that have not ended, oldest first."""
         ...

@@ -464,6 +464,11 @@ class SqliteLedger:
         with self._snapshot() as connection:
             return protection.protected_lot(connection, position_id)
 
+    def stray_trigger(self, provider: str, market: str, side: Side | None) -> str | None:
+        """Return a closed lot that has a trigger which has not ended."""
+        with self._snapshot() as connection:
+            return protection.stray_trigger(connection, provider, market, side)
+
     def open_triggers(self, position_ids: Sequence[str]) -> tuple[str, ...]:
         """Return the ids of the triggers of these lots that have not ended."""
         with self._snapshot() as connection:

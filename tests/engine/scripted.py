@@ -165,7 +165,7 @@ class ScriptedProvider:
     def __init__(self, name: str, chain: ScriptedChain, *plays: Play | ProviderError, order_lock: bool = True) -> None:
         self.name = name
         self.chain = chain
-        self.plays = list(plays)
+        self.plays: list[Play | ProviderError] = list(plays)
         self.quote_error: ProviderError | None = None
         self.price = PRICE
         self.oracle: Decimal | None = PRICE

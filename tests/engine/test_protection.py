@@ -6,6 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from providers.base.errors import NoFreeSlot, NoLiquidity, OracleStale
@@ -205,6 +206,34 @@ def test_on_a_shared_slot_only_the_stop_rests() -> None:
         assert venue.resting() == {}
 
     guard(story)
+
+
+def test_an_open_waits_for_the_triggers_that_a_closed_position_left() -> None:
+    """One that still rests would reduce what is opened: after a while the next provider is asked, or nobody."""
+
+    async def story(desk: Desk, venue: TriggerVenue) -> None:
+        await open_protected(desk)
+        venue.cancels_lost = 1
+        venue.move("139")
+        await leg_of(desk, desk.lots()[0], STOP, LegState.ENDED)
+        assert len(venue.resting()) == 1
+        view = await desk.open(size="3")
+        assert view.order.status is OrderStatus.FILLED
+        assert venue.resting() == {}
+        assert venue.exposure() == Decimal(3)
+
+    async def stuck(desk: Desk, venue: TriggerVenue) -> None:
+        await open_protected(desk)
+        venue.cancels_lost = 3
+        venue.move("139")
+        await leg_of(desk, desk.lots()[0], STOP, LegState.ENDED)
+        view = await desk.open(size="3")
+        assert view.order.status is OrderStatus.FAILED
+        assert [a.error.code for a in view.attempts if a.error is not None] == ["would_net"]
+        await closed(desk)
+
+    guard(story)
+    guard(stuck)
 
 
 def test_a_refused_placement_is_told_at_once_and_the_router_watches_meanwhile() -> None:
@@ -468,7 +497,7 @@ def test_a_patch_that_could_not_work_is_refused() -> None:
         await closed(desk, 400)
         with pytest.raises(PositionEnded):
             await patch(desk, lot, stop_loss="120")
-        gone = lot.__class__(**{**{f: getattr(lot, f) for f in lot.__struct_fields__}, "position_id": "pos_none"})
+        gone = msgspec.structs.replace(lot, position_id="pos_none")
         with pytest.raises(PositionUnknown):
             await patch(desk, gone, stop_loss="120")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from decimal import Decimal
 from pathlib import Path
 
@@ -55,14 +56,13 @@ async def _life(desk: Desk, venue: TriggerVenue, fault: Fault) -> None:
     assert venue.resting() == {}
     assert desk.ledger.protected_lots() == ()
     assert desk.ledger.open_orders() == ()
-    fault.done = True  # type: ignore[attr-defined]
 
 
-async def _survive(desk: Desk, fault: Fault, request: object) -> None:
+async def _survive(desk: Desk, fault: Fault, request: Coroutine[None, None, object]) -> None:
     """Make a request; one that fails, or whose process dies, is not made again."""
-    working = asyncio.ensure_future(request)  # type: ignore[call-overload]
-    dying = asyncio.ensure_future(fault.dead.wait())
-    await asyncio.wait({working, dying}, return_when=asyncio.FIRST_COMPLETED)
+    working = asyncio.create_task(request)
+    dying = asyncio.create_task(fault.dead.wait())
+    await asyncio.wait((working, dying), return_when=asyncio.FIRST_COMPLETED)
     dying.cancel()
     if not working.done():
         working.cancel()
@@ -85,9 +85,9 @@ async def _calm(desk: Desk, fault: Fault) -> None:
             await _restart(desk, fault)
 
 
-async def _until(desk: Desk, fault: Fault, holds: object) -> None:
+async def _until(desk: Desk, fault: Fault, holds: Callable[[], bool]) -> None:
     for _ in range(200):
-        if holds():  # type: ignore[operator]
+        if holds():
             return
         await desk.clock.sleep(1)
         if fault.dead.is_set():
