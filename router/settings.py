@@ -221,7 +221,7 @@ FIELDS: Final = (
     Field("ledger_url", _ledger_url, lambda network: f"sqlite:///var/{network}/ledger.db", "Where the ledger is."),
     Field("host", _host, "127.0.0.1", "Address to listen on. Anything but loopback needs API keys."),
     Field("port", _integer(0, 65_535), "8080", "Port to listen on; 0 takes a free one."),
-    Field("api_keys_file", _path, "", "Callers: lines of name:sha256-of-key, or JSON. Without it all are 'local'."),
+    Field("api_keys_file", _path, "", "Callers: name:sha256-of-key, with :scopes or without. None: all are 'local'."),
     Field("drain_seconds", _integer(0, 600), "8", "How long a SIGTERM waits for orders before what is left is left."),
     Field("log_level", _choice("debug", "info", "warning", "error"), "info", "Least level that is logged."),
     Field(
