@@ -321,16 +321,16 @@ class NodePool:
             not_sent=all(answer is not None and answer.phase is Phase.NOT_SENT for answer in answers),
         )
 
-    async def roots(self) -> tuple[int, int]:
-        """Return the highest block height and the highest slot that any node calls finalized, 0 where none answers.
+    async def horizon(self) -> tuple[int, int]:
+        """Return the highest confirmed block height and the highest finalized slot of any node, 0 where none answers.
 
-        A hint what is worth asking: one node that is behind must not hold up a proof, and proves nothing by itself.
+        Hints what is worth asking: one node that is behind must not hold up a proof, and proves nothing by itself.
         """
-        heights, slots = await asyncio.gather(
-            self._gather(self.nodes, lambda node: node.block_height("finalized")),
+        heights, roots = await asyncio.gather(
+            self._gather(self.nodes, lambda node: node.block_height("confirmed")),
             self._gather(self.nodes, lambda node: node.slot("finalized")),
         )
-        return _highest(heights), _highest(slots)
+        return _highest(heights), _highest(roots)
 
     def ask_tips(self) -> asyncio.Task[tuple[int, ...]]:
         """Begin to ask every node for its confirmed block height; the task gives the heights that came."""

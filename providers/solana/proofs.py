@@ -133,7 +133,7 @@ class Proofs:
         if await self._pool.genesis_hash() != body.genesis_hash:
             return Unclear(reason="the submission belongs to another cluster")
         record, (height, root) = await asyncio.gather(
-            self._pool.transaction(submission.handle, commitment, wire=body.signed), self._pool.roots()
+            self._pool.transaction(submission.handle, commitment, wire=body.signed), self._pool.horizon()
         )
         if record is not None:
             found = await self._found(submission, body, record, known, commitment)

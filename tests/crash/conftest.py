@@ -36,6 +36,7 @@ def in_order(run: Stage) -> bool:
         return False
     try:
         run.clear_faults()
+        run.router.limit_files(None)
         open_orders = run.rows("SELECT 1 FROM orders WHERE status IN ('pending', 'unknown')")
         ready = httpx.get(run.router.ready_url, timeout=5).status_code == httpx.codes.OK
         return ready and not open_orders and run.venue_size() == run.held() == 0
