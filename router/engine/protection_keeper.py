@@ -149,28 +149,31 @@ class ProtectionKeeper:
         await asyncio.gather(*(self._read_prices(name) for name in {lot.position.provider for lot in lots}))
         self._forget({leg.leg_id for lot in lots for leg in lot.legs})
         for lot in lots:
+            # One lot with much to do must not keep anybody else waiting.
+            await asyncio.sleep(0)
             try:
-                await self._look_after(lot.position.position_id)
+                await self._look_after(lot)
             except LedgerError:
                 # Something else was faster, or the write failed: the next look sees how it is.
                 log.warning("protection_move_failed", extra={"position_id": lot.position.position_id}, exc_info=True)
             except Exception:
                 log.exception("protection_failed", extra={"position_id": lot.position.position_id})
                 self._context.observer.alert("protection_failed")
-        self._measure()
+        self._measure(lots)
         return bool(lots)
 
     # -- one lot -------------------------------------------------------------------------------------------------
 
-    async def _look_after(self, position_id: str) -> None:
+    async def _look_after(self, seen: ProtectedLot) -> None:
+        """Do moves until there are none; what was seen a moment ago is read again before anything is done."""
+        if not next_moves(seen, self._around(seen)):
+            return
         for _ in range(ROUNDS_PER_LOT):
-            lot = self._ledger.protected_lot(position_id)
-            if lot is None:
+            lot = self._ledger.protected_lot(seen.position.position_id)
+            moves = () if lot is None else next_moves(lot, self._around(lot))
+            if lot is None or not [await self._do(lot, move) for move in moves].count(True):
                 return
-            moves = next_moves(lot, self._around(lot))
-            if not moves or not [await self._do(lot, move) for move in moves].count(True):
-                return
-        log.error("protection_restless", extra={"position_id": position_id})
+        log.error("protection_restless", extra={"position_id": seen.position.position_id})
         self._context.observer.alert("protection_restless")
 
     def _around(self, lot: ProtectedLot) -> Around:
@@ -378,9 +381,9 @@ class ProtectionKeeper:
     def _forget(self, live: set[str]) -> None:
         self._crossed_since = {leg_id: at for leg_id, at in self._crossed_since.items() if leg_id in live}
 
-    def _measure(self) -> None:
+    def _measure(self, lots: tuple[ProtectedLot, ...]) -> None:
         counts: Counter[tuple[str, str]] = Counter()
-        for lot in self._ledger.protected_lots():
+        for lot in lots:
             for leg in lot.legs:
                 order = None if leg.order_id is None else lot.orders[leg.order_id]
                 counts[lot.position.provider, leg_state(leg, order).value] += 1
