@@ -165,7 +165,13 @@ class ProtectionKeeper:
     # -- one lot -------------------------------------------------------------------------------------------------
 
     async def _look_after(self, seen: ProtectedLot) -> None:
-        """Do moves until there are none; what was seen a moment ago is read again before anything is done."""
+        """Do moves until there are none; what was seen a moment ago is read again before anything is done.
+
+        Of a provider that is not configured now nothing can be asked, and nothing is touched: its triggers stay.
+        """
+        if seen.position.provider not in self._context.providers:
+            self._price(seen.position)
+            return
         if not next_moves(seen, self._around(seen)):
             return
         for _ in range(ROUNDS_PER_LOT):
@@ -239,7 +245,7 @@ class ProtectionKeeper:
                     "reason": leg.failure,
                 },
             )
-            if leg.failures == 1:
+            if leg.failures == 1 and lot.position.status is PositionStatus.OPEN:
                 self._context.observer.alert("protection_failed")
 
     async def _trip(self, lot: ProtectedLot, leg: LegRecord) -> bool:

@@ -1,7 +1,8 @@
 """Stop loss and take profit in the tables: what a lot shall have, and the legs that carry it out.
 
-One leg has at most one order that has not ended; that is held here, in the write that makes the order. A close and the
-triggers that rest for the same lot exclude each other here too: a close asks them to end, and none is made beside it.
+One leg of a lot has at most one order that has not ended; that is held here, in the write that makes the order. A close
+and the triggers that rest for the same lot exclude each other here too: a close asks them to end, and none is made
+beside it.
 """
 
 from __future__ import annotations
@@ -74,10 +75,24 @@ def _enter_leg(connection: sqlite3.Connection, order: NewOrder, leg_id: str) -> 
         before = queries.find_order(connection, leg["order_id"])
         if before is None or not before.status.final:
             raise LedgerError(f"leg {leg_id} has {leg['order_id']}, which has not ended")
+    for reservation in order.reservations:
+        # Also one of a leg that has ended: a fork may have made its order unclear again.
+        other = _open_of_cause(connection, reservation.position_id, order)
+        if other is not None:
+            raise LedgerError(f"{other} does for {reservation.position_id} what leg {leg_id} wants to do")
     connection.execute(
         "UPDATE protection_legs SET order_id = ?, tries = tries + 1, updated_at = ? WHERE leg_id = ?",
         (order.order_id, time_text(order.created_at), leg_id),
     )
+
+
+def _open_of_cause(connection: sqlite3.Connection, position_id: str, order: NewOrder) -> str | None:
+    query = f"""
+        SELECT orders.order_id FROM orders JOIN reservations USING (order_id)
+        WHERE {_OPEN} AND orders.cause = ? AND orders.order_id <> ? AND reservations.position_id = ? LIMIT 1
+    """  # noqa: S608 - constant text
+    row = connection.execute(query, (order.cause.value, order.order_id, position_id)).fetchone()
+    return None if row is None else str(row["order_id"])
 
 
 def _cancel_triggers(connection: sqlite3.Connection, lots: Sequence[str], at: datetime) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from providers.base.clock import VirtualClock
 from providers.base.errors import InvalidTrigger, ProviderError
-from providers.base.types import Ack, OrderTerms, Outcome, Purpose, Quote, QuoteTerms, Side, Submission
+from providers.base.types import Ack, OrderTerms, Outcome, Purpose, Quote, QuoteTerms, Side, Submission, VenuePosition
 from router.engine.protection import LegState
 from router.engine.protection_terms import LegReport, Protection
 from router.engine.requests import OpenRequest, PositionAnswer, ProtectRequest
@@ -31,6 +31,8 @@ class TriggerVenue(ScriptedProvider):
         stale: what quotes raise; null while prices are good.
         settled: how often each submission was asked about.
         cancels_lost: cancels that never arrive.
+        liquidation_price: of the account.
+        fires_half: whether triggers fill only half of their size.
     """
 
     def __init__(self, chain: ScriptedChain, *, native: bool) -> None:
@@ -41,13 +43,20 @@ class TriggerVenue(ScriptedProvider):
         self.stale: ProviderError | None = None
         self.settled: dict[str, int] = {}
         self.cancels_lost = 0
+        self.liquidation_price: Decimal | None = None
+        self.fires_half = False
         self._cancels: dict[str, str] = {}
 
     async def quote(self, terms: QuoteTerms) -> Quote:
         """Return a price, unless the oracle is too old for it."""
         if self.stale is not None:
             raise self.stale
-        return await super().quote(terms)
+        return msgspec.structs.replace(await super().quote(terms), liquidation_price=self.liquidation_price)
+
+    async def positions(self) -> tuple[VenuePosition, ...]:
+        """Return the truth of the book."""
+        held = await super().positions()
+        return tuple(msgspec.structs.replace(each, liquidation_price=self.liquidation_price) for each in held)
 
     async def prepare_trigger(self, terms: OrderTerms) -> Submission:
         """Return a close that rests."""
@@ -107,7 +116,8 @@ class TriggerVenue(ScriptedProvider):
 
     def _fire(self, truth: Executed, size: Decimal) -> None:
         # Reduce-only: never more than what the account holds.
-        truth.filled = min(size, self.exposure()).quantize(STEP, rounding=ROUND_FLOOR)
+        part = size / 2 if self.fires_half else size
+        truth.filled = min(part, self.exposure()).quantize(STEP, rounding=ROUND_FLOOR)
         truth.ended = True
 
 

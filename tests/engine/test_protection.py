@@ -15,6 +15,7 @@ from router.engine.protection import LegState
 from router.engine.protection_terms import ProtectionStatus
 from router.engine.requests import (
     AbovePosition,
+    BeyondLiquidation,
     NothingToClose,
     PositionEnded,
     PositionUnknown,
@@ -144,6 +145,42 @@ def test_a_partial_close_cancels_the_triggers_first_and_places_them_anew_for_wha
         assert {size for _, size in venue.resting().values()} == {Decimal("1.5")}
 
     guard(story)
+
+
+def test_what_a_fired_trigger_leaves_is_closed_by_the_router() -> None:
+    """The venue filled half of it: the rest goes by a close of the same leg, and the other leg is gone first."""
+
+    async def story(desk: Desk, venue: TriggerVenue) -> None:
+        venue.fires_half = True
+        await open_protected(desk)
+        venue.move("139")
+        await closed(desk)
+        orders = [v.order for v in desk.ledger.orders(limit=10)[0] if v.order.cause is Cause.STOP_LOSS]
+        assert [(o.status, o.trigger is not None) for o in orders] == [
+            (OrderStatus.FILLED, False),
+            (OrderStatus.PARTIALLY_FILLED, True),
+        ]
+
+    guard(story)
+
+
+def test_a_provider_that_is_not_configured_keeps_its_triggers(tmp_path: Path) -> None:
+    """Nothing of it is touched, with an alert, until it is back."""
+
+    async def story(desk: Desk, venue: TriggerVenue) -> None:
+        await open_protected(desk)
+        desk.providers.pop("alpha")
+        await desk.crash()
+        await desk.clock.sleep(120)
+        assert len(venue.resting()) == 2
+        assert "protection_blind" in desk.told.alerts
+        assert "cancel_failed" not in desk.told.alerts
+        desk.providers["alpha"] = venue
+        await desk.crash()
+        venue.move("139")
+        await closed(desk)
+
+    guard(story, path=tmp_path / "ledger.db")
 
 
 def test_a_close_that_meets_a_firing_stop_closes_nothing_twice() -> None:
@@ -502,6 +539,23 @@ def test_a_patch_that_could_not_work_is_refused() -> None:
             await patch(desk, gone, stop_loss="120")
 
     guard(story, native=False)
+
+
+def test_a_stop_beyond_the_liquidation_is_refused() -> None:
+    """By the quote when opening, by the account's when changing; a take profit is not concerned."""
+
+    async def story(desk: Desk, venue: TriggerVenue) -> None:
+        venue.liquidation_price = Decimal(141)
+        view = await open_protected(desk)
+        assert view.order.status is OrderStatus.FAILED
+        assert view.order.error is not None
+        assert "liquidation" in view.order.error.detail
+        await open_protected(desk, stop="142")
+        with pytest.raises(BeyondLiquidation):
+            await patch(desk, desk.lots()[0], stop_loss="141")
+        await patch(desk, desk.lots()[0], stop_loss="143")
+
+    guard(story)
 
 
 def test_a_deadline_far_away_reaches_the_venue() -> None:
