@@ -34,7 +34,7 @@ def quoted(answer: Document) -> None:
     assert answer["provider"] == "drift"
     assert answer["market"] == "SOL-PERP"
     assert float(answer["expected_price"]) > 0
-    assert [candidate["error"] for candidate in answer["candidates"]] == [None, None]
+    assert [candidate["error"] for candidate in answer["candidates"]] == [None, None, None]
 
 
 def opened(answer: Document) -> None:
