@@ -117,6 +117,10 @@ class Settlement:
         lost = over and await self._lost(view, attempt.generation, outcome.holder)
         if lost is None:
             return  # who holds it cannot be seen any more: asked again at the next look
+        if lost:
+            by_lost = Evidence(kind="lost_attempt_holds_lock", signature=outcome.holder, slot=outcome.slot)
+            error = NotLanded("an attempt that is not on record holds the order lock", phase=Phase.ANSWERED).info()
+            outcome = msgspec.structs.replace(outcome, error=error, evidence=(by_lost,))
         if attempt.state is AttemptState.DEAD:
             # It had died before the lock was taken: that stands, whoever has the lock since.
             outcome = msgspec.structs.replace(outcome, state=OutcomeState.DEAD, error=attempt.error, evidence=())

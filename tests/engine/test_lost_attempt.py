@@ -53,6 +53,7 @@ def test_an_attempt_that_is_not_on_record_lets_no_generation_step(before_prepare
         assert not view.fills
         assert view.generation == 0
         assert {attempt.state for attempt in view.attempts} <= {AttemptState.DEAD, AttemptState.REFUSED}
+        assert {each.kind for attempt in view.attempts for each in attempt.evidence} <= {"lost_attempt_holds_lock"}
         assert desk.venue_exposure() == 0
         (finding,) = desk.ledger.standing_findings()
         assert (finding.kind, finding.subject) == (FindingKind.UNKNOWN_SIGNATURE, "lost")
