@@ -21,7 +21,7 @@ from tests.engine.test_faults_everywhere import Fault
 WRITES = ("create_order", "add_leg", "update_leg", "end_leg", "set_protection")
 # Later steps are rounds of looking, again and again the same; every few of the others is as good as every one.
 STEPS_MAX = 80
-STRIDE = 6
+STRIDE = 11
 
 
 class ProtectionFault(Fault):
