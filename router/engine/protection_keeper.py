@@ -150,7 +150,7 @@ class ProtectionKeeper:
         self._forget({leg.leg_id for lot in lots for leg in lot.legs})
         for lot in lots:
             # One lot with much to do must not keep anybody else waiting.
-            await asyncio.sleep(0)
+            await self._clock.sleep(0)
             try:
                 await self._look_after(lot)
             except LedgerError:
