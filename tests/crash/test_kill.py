@@ -160,20 +160,6 @@ def test_killed_with_a_fence_on_its_way(run: Stage) -> None:
     assert run.venue_size() == run.held() == 0
 
 
-def test_killed_with_a_reclaim_on_its_way(run: Stage) -> None:
-    """The lock's lamports came back and nobody read the answer: the order stays as it was, and so does its position."""
-    key = uuid4().hex
-    opened = run.post("/v1/open", OPEN | {"ttl_s": 1}, key=key).json()
-    with run.striking("slow", "sendTransaction", delay_ms=FOREVER_MS):
-        pass
-    run.row_within("SELECT 1 FROM secondaries WHERE purpose = 'reclaim' AND state != 'dead'")
-    run.restart()
-
-    assert run.end_of(opened["order_id"])["status"] == "filled"
-    assert run.venue_size() == run.held() == Decimal(opened["size"])
-    run.close_all()
-
-
 def test_killed_while_recovering(run: Stage) -> None:
     """A second kill, before the recovery from the first one has ended, changes nothing."""
     key = uuid4().hex
