@@ -20,7 +20,7 @@ __all__ = ["document"]
 
 Json = dict[str, object]
 
-_EVERYWHERE: Final = ("invalid_parameter", "unknown_parameter", "internal_error")
+_EVERYWHERE: Final = ("invalid_parameter", "unknown_parameter", "internal_error", "ledger_unavailable")
 _GUARDED: Final = ("unauthorized", "host_not_allowed", "scope_missing")
 _BODY: Final = (
     "malformed_json",
@@ -171,7 +171,7 @@ def _problem_example(code: str, status: int) -> Json:
         "detail": kind.about,
         "instance": "/v1/orders",
         "code": code,
-        "phase": "maybe_sent" if code == "internal_error" else "not_sent",
+        "phase": "maybe_sent" if code in {"internal_error", "ledger_unavailable"} else "not_sent",
         "retryable": kind.retryable,
         "request_id": "req-1",
         "attempts": [],

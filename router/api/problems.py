@@ -17,6 +17,7 @@ from router.api.answers import candidate_answer, later_try_can_help, plain
 from router.api.observe import current_request_id
 from router.api.schemas import FieldError, Problem, Retryable
 from router.engine.requests import Candidate, OpensHeld, QuoteFailed, Refusal
+from router.ledger.protocol import LedgerError
 
 __all__ = [
     "CATALOGUE",
@@ -156,6 +157,13 @@ CATALOGUE: Final[Mapping[str, Kind]] = {
         "unknown",
         "Look at GET /v1/orders before trying again; the same idempotency key never trades twice.",
     ),
+    "ledger_unavailable": Kind(
+        503,
+        "The ledger takes no writes",
+        "unknown",
+        "A full disk, or another process that holds the file. Nothing is sent that is not written down; the same"
+        " idempotency key never trades twice.",
+    ),
     "no_quote": Kind(503, "No provider gave a quote", "yes_same_key", "`candidates` tells why. No order was made."),
     "no_provider_filled": Kind(
         503,
@@ -265,16 +273,17 @@ def unroutable(request: HttpRequest, error: HTTPException) -> Response[bytes]:
 
 
 def unexpected(request: HttpRequest, error: Exception) -> Response[bytes]:
-    """Answer a fault of the router's: its text goes to the log, never to the caller.
+    """Answer a fault of the router's, or of what it stands on: its text goes to the log, never to the caller.
 
     An order may have been recorded before the fault, so the caller is told to look, not to try again.
     """
-    logger.error("internal_error", exc_info=error, extra={"path": request.scope["path"]})
+    code = "ledger_unavailable" if isinstance(error, LedgerError) else "internal_error"
+    logger.error(code, exc_info=error, extra={"path": request.scope["path"]})
     keyed = "idempotency-key" in request.headers
     problem = make_problem(
         request,
-        "internal_error",
-        CATALOGUE["internal_error"].about,
+        code,
+        CATALOGUE[code].about,
         retryable="yes_same_key" if keyed else None,
         phase=Phase.MAYBE_SENT,
     )

@@ -34,7 +34,7 @@ def fill_disk(run: Stage) -> None:
 
 def assert_not_taken(answer: httpx.Response) -> None:
     """The caller is told to ask again under the same key, which cannot trade twice."""
-    assert (answer.status_code, answer.json()["retryable"]) == (500, "yes_same_key"), answer.text
+    assert (answer.status_code, answer.json()["retryable"]) == (503, "yes_same_key"), answer.text
 
 
 def test_a_full_disk_takes_no_order_and_sends_nothing(run: Stage) -> None:
