@@ -118,6 +118,10 @@ class Protector(Protocol):
         """
         ...
 
+    async def trigger_size(self, submission: Submission) -> Decimal | None:
+        """Return the base units that a trigger which rests would close now; null when there is nothing to close."""
+        ...
+
 
 class OrderLock(Protocol):
     """The on-chain idempotency key of DESIGN 6, for every provider of one cluster."""

@@ -106,6 +106,7 @@ class Capabilities(Record, frozen=True, kw_only=True):
         cross_margin: leverage is a check against the whole account, and so is the liquidation price.
         rests: an attempt may rest on the venue and fill later (so it has a `cancel`).
         native_triggers: stops and take profits rest on the venue itself (so it has `prepare_trigger`).
+        triggers_in_dollars: they rest as dollars at the holding's entry, which other lots move (so: `trigger_size`).
     """
 
     order_lock: bool
@@ -113,6 +114,7 @@ class Capabilities(Record, frozen=True, kw_only=True):
     cross_margin: bool
     rests: bool
     native_triggers: bool = False
+    triggers_in_dollars: bool = False
 
 
 class Market(Record, frozen=True, kw_only=True):

@@ -279,6 +279,10 @@ class DriftProvider:
         order = plan_trigger(snapshot, terms, user=user, user_key=self._user_key, taken_ids=taken)
         return await self._placing(terms, order, user)
 
+    async def trigger_size(self, submission: Submission) -> Decimal | None:
+        """Return the size that it was placed with: the venue keeps triggers in base units."""
+        return submission.size
+
     async def submit(self, submission: Submission) -> Ack:
         """Give the journaled bytes to every node; errors are data, and prove nothing."""
         return await self._cluster.sender.submit(submission)

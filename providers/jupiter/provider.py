@@ -38,6 +38,7 @@ from providers.base.types import (
     Purpose,
     Quote,
     QuoteTerms,
+    Side,
     Submission,
     VenueHistory,
     VenuePosition,
@@ -49,6 +50,7 @@ from providers.jupiter.build import (
     JupiterOrder,
     Oracles,
     close_request_instruction,
+    decode_order,
     decrease_instruction,
     encode_order,
     increase_instruction,
@@ -68,6 +70,7 @@ from providers.jupiter.reading import Place, VenueReader, View, Wallet
 from providers.jupiter.settle import Settler
 from providers.jupiter.tokens import close_token_account, create_token_account, wrap_sol
 from providers.solana.any_node import by_any_node
+from providers.solana.body import decode_body
 from providers.solana.cluster import SolanaCluster
 from providers.solana.halt import lifecycle_of
 
@@ -119,7 +122,14 @@ class JupiterProvider:
     @property
     def capabilities(self) -> Capabilities:
         """What kind of venue this is: requests wait for keepers, and long and short are held side by side."""
-        return Capabilities(order_lock=True, netting=False, cross_margin=False, rests=True, native_triggers=True)
+        return Capabilities(
+            order_lock=True,
+            netting=False,
+            cross_margin=False,
+            rests=True,
+            native_triggers=True,
+            triggers_in_dollars=True,
+        )
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -240,6 +250,14 @@ class JupiterProvider:
         if everywhere is None:
             return await self._reduce(terms)
         return await by_any_node(lambda: self._reduce(terms), lambda: everywhere.prepare_trigger(terms))
+
+    async def trigger_size(self, submission: Submission) -> Decimal | None:
+        """Return what a trigger's dollars stand for at the position's entry price as it is now."""
+        order = decode_order(decode_body(submission).venue)
+        if order is None or order.kind != "trigger":
+            return None
+        place = (await self._reader.view()).place(order.market, Side(order.side))
+        return None if place.held is None else quoting.base_of_usd(order.size_usd, place.held.price, place.units.unit)
 
     async def submit(self, submission: Submission) -> Ack:
         """Give the journaled bytes to every node; errors are data, and prove nothing."""

@@ -79,6 +79,7 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
         native: whether the venue holds triggers itself.
         shared: whether others hold something of the lot's slot too.
         crossed_since: since when the price is beyond each leg, by leg id.
+        adrift: orders whose triggers would close something else than their size (`router.engine.trigger_sizes`).
     """
 
     now: datetime
@@ -86,6 +87,7 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     native: bool
     shared: bool
     crossed_since: Mapping[str, datetime]
+    adrift: frozenset[str] = frozenset()
 
 
 class Add(msgspec.Struct, frozen=True):
@@ -264,7 +266,7 @@ def _tend_trigger(
     """Return the moves of a leg whose trigger the venue holds, or may hold."""
     if order.order.cancel_requested_at is not None or order.fills:
         return ()
-    misfit = order.order.requested_size != _remaining(leg, lot.position)
+    misfit = order.order.requested_size != _remaining(leg, lot.position) or order.order.order_id in around.adrift
     if misfit or not native or lot.closes or leg.fired_at is not None or _other_fires(lot, leg):
         return (Cancel(order.order.order_id),)
     resting = _rests(order)

@@ -34,6 +34,7 @@ from router.engine.protection import (
     next_moves,
     shares_slot,
 )
+from router.engine.trigger_sizes import TriggerSizes
 from router.ledger.protocol import LedgerError
 from router.ledger.records import (
     Cause,
@@ -92,6 +93,7 @@ class ProtectionKeeper:
         self._place_order = place
         self._new_lock = new_lock
         self._nudge = nudge
+        self._sizes = TriggerSizes(context)
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
         self._expected: set[str] = set()
@@ -147,6 +149,7 @@ class ProtectionKeeper:
         """Bring every lot's protection as far as it can be brought now; whether there is any lot to look after."""
         lots = self._ledger.protected_lots()
         await asyncio.gather(*(self._read_prices(name) for name in {lot.position.provider for lot in lots}))
+        await self._sizes.look(lots)
         self._forget({leg.leg_id for lot in lots for leg in lot.legs})
         for lot in lots:
             # One lot with much to do must not keep anybody else waiting.
@@ -197,6 +200,7 @@ class ProtectionKeeper:
             native=capabilities is not None and capabilities.native_triggers,
             shared=shares_slot(self._ledger, position, netting=capabilities is None or capabilities.netting),
             crossed_since=self._crossed_since,
+            adrift=self._sizes.adrift,
         )
 
     async def _do(self, lot: ProtectedLot, move: Move) -> bool:

@@ -192,3 +192,27 @@ def test_reconciliation_knows_a_keepers_fill_for_ours(venue: str) -> None:
 
 def _reports(desk: Desk) -> tuple[ProviderReport, ...]:
     return desk.engine.reconciliation(limit=10, cursor=None, kind=None, provider=None, status=None).providers
+
+
+def test_a_trigger_of_dollars_follows_its_lot_when_the_slot_grows() -> None:
+    """Another lot at another price moves what a Jupiter trigger's dollars stand for: it is placed anew, for its lot."""
+
+    async def play(desk: Desk) -> None:
+        stop = ProtectionTerms(stop_loss=LegTerms(price=Decimal(140)))
+        view = await desk.open(protection=stop)
+        await desk.engine.wait_protected(view.order.order_id, 60)
+        desk.venues[JUPITER].move_price(Decimal(160))
+        await desk.slots(5)
+        second = await desk.open()
+        assert second.order.status is OrderStatus.FILLED
+        await desk.slots(120)
+        placed = [v for v in desk.ledger.orders(limit=50)[0] if v.order.cause is Cause.STOP_LOSS]
+        assert [v.order.status for v in placed] == [OrderStatus.PENDING, OrderStatus.CANCELLED]
+        first, other = desk.lots(JUPITER)
+        desk.venues[JUPITER].move_price(Decimal(139))
+        ended = await wound_up(desk, first)
+        left = desk.ledger.position(other.position_id)
+        assert left is not None
+        assert (ended.status, left.size) == (PositionStatus.CLOSED, other.size)
+
+    at_desk(play, chain=(JUPITER,))
