@@ -131,9 +131,9 @@ class ThreeVenueDesk(BusyDesk):
         return LegTerms(price=self.price(market) * (1 + away if leg.fires_above(side) else 1 - away))
 
     def most_filled(self, order: OrderRecord) -> Decimal:
-        """Jupiter takes dollars: what they buy is known only at the keeper's price, within the order's bound."""
+        """Jupiter takes dollars: at a keeper's price that has fallen by a swing they buy so much more."""
         most = super().most_filled(order)
-        return most * Decimal("1.1") if order.filled_by == "jupiter" else most
+        return most * Decimal("1.15") if order.filled_by == "jupiter" else most
 
     async def change_protection(self) -> None:
         """Set, move or take away a leg of a random lot."""

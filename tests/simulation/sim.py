@@ -19,7 +19,7 @@ from solders.keypair import Keypair
 from providers import registry
 from providers.base.clock import VirtualClock
 from providers.base.protocol import Provider
-from providers.base.types import OrderKind, Side
+from providers.base.types import OrderKind, Purpose, Side
 from providers.solana.cluster import SolanaCluster, SolanaSettings
 from providers.solana.signer import KeypairSigner
 from router.engine.context import EngineContext, EngineSettings
@@ -308,6 +308,20 @@ class Desk:
         base = sum(p.base_asset_amount for p in user.perp_positions if p.market_index == index)
         return Decimal(base) / BASE
 
+    def _check_lock(self, view: OrderView) -> None:
+        """Of one lock generation the chain has executed one transaction at the most, attempts and fences alike."""
+        sent = [(a.generation, a.submission.handle) for a in view.attempts if a.submission is not None]
+        sent += [(s.generation, s.submission.handle) for s in view.secondaries if s.purpose is Purpose.FENCE]
+        executed = Counter(generation for generation, handle in sent if self._executed(handle))
+        assert all(count == 1 for count in executed.values()), f"{view.order.order_id}: {executed} of a generation"
+        for attempt in view.attempts:
+            if attempt.submission is not None and attempt.executed:
+                assert self._executed(attempt.submission.handle), f"{attempt.attempt_id} never executed"
+
+    def _executed(self, handle: str) -> bool:
+        landed = self.chain.bank.history.get(handle)
+        return landed is not None and landed.err == b"null"
+
     def most_filled(self, order: OrderRecord) -> Decimal:
         """Return the most base that an open may have filled."""
         assert order.size is not None
@@ -315,6 +329,7 @@ class Desk:
 
     def _check_order(self, view: OrderView) -> None:
         order = view.order
+        self._check_lock(view)
         assert order.status.final, f"{order.order_id} never ended: {order.status}"
         filled = {
             a.attempt_id for a in view.attempts if a.state in {AttemptState.FILLED, AttemptState.PARTIALLY_FILLED}
