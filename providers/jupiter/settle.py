@@ -10,6 +10,7 @@ that lacks the deciding transaction leaves the order unknown.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -19,10 +20,8 @@ from providers.base.errors import (
     BadAnswer,
     ConnectionFailed,
     CustodyLimit,
-    ErrorInfo,
     NodeBehind,
     NothingLeft,
-    NotLanded,
     Phase,
     ProviderError,
     TimedOut,
@@ -41,8 +40,9 @@ from providers.solana.account_history import lines_after
 from providers.solana.body import decode_body
 from providers.solana.cluster import SolanaCluster
 from providers.solana.node import Commitment
+from providers.solana.outcomes import dead, evidence_of, not_executed, unknown
 from providers.solana.program_errors import at_phase
-from providers.solana.proofs import Examination, Expired, FailedOnChain, Landed, Superseded, Unclear
+from providers.solana.proofs import Landed
 from providers.solana.records import TransactionRecord
 
 __all__ = ["Settler", "Waiting"]
@@ -97,15 +97,16 @@ class Settler:
         order = decode_order(decode_body(submission).venue)
         examination = await self._cluster.proofs.examine(submission)
         if not isinstance(examination, Landed):
-            return self._not_executed(submission, examination)
+            classifier = partial(classify, program_id=str(self._program_id))
+            return not_executed(submission, examination, classifier)
         record = examination.record
         if order is None:
-            return _unknown("no order: nothing of it can be settled", record.slot, landed=True)
+            return unknown("no order: nothing of it can be settled", record.slot, landed=True)
         try:
             return await self._landed(order, record)
         except ConnectionFailed as error:
             # Whether it rests is not known now: what the engine knew stays.
-            return _unknown(str(error), record.slot, landed=True, resting=True)
+            return unknown(str(error), record.slot, landed=True, resting=True)
 
     async def waiting(self, submission: Submission) -> Waiting | None:
         """Return a submission's request while it is there; null when it never landed, or is gone.
@@ -119,34 +120,6 @@ class Settler:
             return None
         request, _, now = await self._request(order, examination.record.slot)
         return None if request is None else Waiting(order=order, request=request, now=now)
-
-    def _not_executed(self, submission: Submission, examination: Examination) -> Outcome:
-        match examination:
-            case FailedOnChain(record=record, failure=failure):
-                error = classify(failure, record.logs, program_id=str(self._program_id))
-                detail = failure.kind if failure.code is None else f"{failure.kind} {failure.code}"
-                evidence = _evidence("landed_with_err", record, detail)
-                return _dead(at_phase(error, Phase.ANSWERED), evidence, landed=True, finalized=record.finalized)
-            case Superseded(holder=holder, slot=slot):
-                return Outcome(
-                    state=OutcomeState.SUPERSEDED,
-                    executed=False,
-                    holder=holder,
-                    evidence=(Evidence(kind="lock_held", signature=holder, slot=slot, commitment="confirmed"),),
-                    slot=slot,
-                )
-            case Expired(slot=slot, height=height):
-                kind = "expired_unknown" if submission.lock is None else "expired_lock_free"
-                return _dead(
-                    at_phase(NotLanded("it never executed, and its blockhash is past"), Phase.MAYBE_SENT),
-                    Evidence(kind=kind, detail=f"height {height}", slot=slot, commitment="finalized"),
-                    landed=False,
-                    finalized=True,
-                )
-            case Landed(record=record):
-                return _unknown("executed", record.slot, landed=True)
-            case Unclear(reason=reason):
-                return _unknown(reason, None, landed=None)
 
     # --- landed -------------------------------------------------------------------------------------------------------
 
@@ -174,16 +147,16 @@ class Settler:
         if trail.change is not None and trail.changed_by is not None:
             return _filled(order, trail.change, trail.changed_by)
         if request is not None:
-            return _unknown(
+            return unknown(
                 "a keeper has executed it, and no transaction shows how yet", slot, landed=True, resting=True
             )
         if trail.closing is not None and trail.closed_by is not None and not trail.closing.executed:
             error = await self._why(order, trail)
             return _refunded(order, trail.closing, trail.closed_by, error)
         if trail.closing is not None:
-            return _unknown("it was executed, and no transaction shows how", slot, landed=True)
+            return unknown("it was executed, and no transaction shows how", slot, landed=True)
         missing = "no transaction shows how it ended" if trail.complete else "its history cannot be read whole"
-        return _unknown(f"it is gone, and {missing}", slot, landed=True)
+        return unknown(f"it is gone, and {missing}", slot, landed=True)
 
     async def _trail(self, order: JupiterOrder, record: TransactionRecord, through_slot: int) -> _Trail:
         """Read the transactions that name the request after the one that created it.
@@ -331,7 +304,7 @@ def _filled(order: JupiterOrder, change: PositionChange, record: TransactionReco
         landed=True,
         executed=True,
         fills=(fill,),
-        evidence=(_evidence("request_executed", record, detail),),
+        evidence=(evidence_of("request_executed", record, detail),),
         finalized=record.finalized,
         slot=record.slot,
     )
@@ -339,43 +312,10 @@ def _filled(order: JupiterOrder, change: PositionChange, record: TransactionReco
 
 def _refunded(order: JupiterOrder, closing: Closing, record: TransactionRecord, error: ProviderError) -> Outcome:
     detail = f"closed unexecuted; {closing.amount} of {closing.mint} went back"
-    return _dead(
+    return dead(
         at_phase(error, Phase.ANSWERED),
-        _evidence("request_closed", record, f"{order.request}: {detail}"),
+        evidence_of("request_closed", record, f"{order.request}: {detail}"),
         landed=True,
         executed=True,
         finalized=record.finalized,
-    )
-
-
-def _evidence(kind: str, record: TransactionRecord, detail: str) -> Evidence:
-    return Evidence(
-        kind=kind,
-        detail=detail,
-        signature=record.signature,
-        slot=record.slot,
-        commitment="finalized" if record.finalized else "confirmed",
-    )
-
-
-def _dead(error: ErrorInfo, evidence: Evidence, *, landed: bool, executed: bool = False, finalized: bool) -> Outcome:
-    return Outcome(
-        state=OutcomeState.DEAD,
-        landed=landed,
-        executed=executed,
-        error=error,
-        evidence=(evidence,),
-        finalized=finalized,
-        slot=evidence.slot,
-    )
-
-
-def _unknown(reason: str, slot: int | None, *, landed: bool | None, resting: bool = False) -> Outcome:
-    return Outcome(
-        state=OutcomeState.UNKNOWN,
-        landed=landed,
-        executed=landed,
-        resting=resting,
-        evidence=(Evidence(kind="unclear", detail=reason, slot=slot),),
-        slot=slot,
     )
