@@ -22,8 +22,9 @@ from solders.message import MessageV0
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
+from router.localnet.anchor import account_discriminator
 from router.localnet.bank import Execution
-from router.localnet.drift.addresses import USDC_ORACLE, account_discriminator, user_stats_address
+from router.localnet.drift.addresses import USDC_ORACLE, user_stats_address
 from router.localnet.drift.curve import ask_price, bid_price, reserve_price
 from router.localnet.drift.enums import Direction, MarketType, OrderStatus, OrderType, PostOnly
 from router.localnet.drift.layouts import Order, State, User

@@ -1,12 +1,21 @@
-"""What venue programs that are built with Anchor share: the framework's error codes and how a refusal is printed."""
+"""What venue programs that are built with Anchor share: discriminators, error codes, how a refusal is printed."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from router.localnet.programs import ModelPanic, ModelRefusal
 
-__all__ = ["ANCHOR_CODES", "panic", "refusal_of"]
+__all__ = [
+    "ANCHOR_CODES",
+    "account_discriminator",
+    "event_discriminator",
+    "instruction_discriminator",
+    "panic",
+    "refusal_of",
+]
 
 ANCHOR_CODES: Mapping[str, int] = {
     "InstructionMissing": 100,
@@ -62,3 +71,23 @@ def refusal_of(
 def panic(reason: str, logs: Sequence[str] = ()) -> ModelPanic:
     """Return the failure of a program that aborts, as it does where it relies on something that does not hold."""
     return ModelPanic((*logs, f"Program log: panicked: {reason}"))
+
+
+@lru_cache
+def _discriminator(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()[:8]
+
+
+def account_discriminator(name: str) -> bytes:
+    """Return the first 8 bytes of an account of this type."""
+    return _discriminator(f"account:{name}")
+
+
+def event_discriminator(name: str) -> bytes:
+    """Return the first 8 bytes of an event (behind a tag of its own where it is not printed)."""
+    return _discriminator(f"event:{name}")
+
+
+def instruction_discriminator(name: str) -> bytes:
+    """Return the first 8 bytes of an instruction, by its snake_case name."""
+    return _discriminator(f"global:{name}")

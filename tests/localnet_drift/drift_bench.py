@@ -18,16 +18,11 @@ from solders.transaction import VersionedTransaction
 
 from providers.base.clock import VirtualClock
 from router.localnet.actors import remaining_accounts
+from router.localnet.anchor import account_discriminator, instruction_discriminator
 from router.localnet.cluster import Cluster, ClusterConfig
 from router.localnet.codec import Layout
 from router.localnet.controls import Controls, run_world
-from router.localnet.drift.addresses import (
-    DRIFT_PROGRAM,
-    account_discriminator,
-    instruction_discriminator,
-    user_address,
-    user_stats_address,
-)
+from router.localnet.drift.addresses import DRIFT_PROGRAM, user_address, user_stats_address
 from router.localnet.drift.layouts import Order, PerpPosition, State, User, UserStats
 from router.localnet.drift.market_layouts import PerpMarket, SpotMarket
 from router.localnet.drift.model import DriftModel

@@ -22,8 +22,8 @@ with warnings.catch_warnings():
     from driftpy.types import MarketType, OrderTriggerCondition, OrderType, PositionDirection, PostOnlyParams
     from driftpy.types import OrderParams as TheirParams
 
+from router.localnet.anchor import account_discriminator, event_discriminator, instruction_discriminator
 from router.localnet.codec import Layout
-from router.localnet.drift.addresses import account_discriminator, event_discriminator, instruction_discriminator
 from router.localnet.drift.layouts import State, User, UserStats
 from router.localnet.drift.market_layouts import PerpMarket, SpotMarket
 from router.localnet.drift.refusals import CODES

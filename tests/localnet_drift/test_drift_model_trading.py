@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 from solders.keypair import Keypair
 
-from router.localnet.drift.addresses import event_discriminator
+from router.localnet.anchor import event_discriminator
 from tests.localnet_drift.drift_bench import BASE, PRICE, USDC, Bench, limit, market_order
 
 SOL = 0

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from router.localnet.drift.addresses import event_discriminator
+from router.localnet.anchor import event_discriminator
 from router.localnet.drift.enums import TriggerCondition
 from router.localnet.drift.layouts import State, User
 from router.localnet.drift.market_layouts import PerpMarket

@@ -12,12 +12,13 @@ from solders.instruction import Instruction
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
+from router.localnet.anchor import event_discriminator
 from router.localnet.bank import Execution
 from router.localnet.borsh import Borsh
 from router.localnet.cluster import Cluster, ClusterConfig
 from router.localnet.history import Landed
 from router.localnet.jupiter.actors import code_of, read_content
-from router.localnet.jupiter.addresses import EVENT_PREFIX, event_authority, event_discriminator
+from router.localnet.jupiter.addresses import EVENT_PREFIX, event_authority
 from router.localnet.jupiter.calls import Slot, close, create_decrease, create_increase, execute
 from router.localnet.jupiter.controls import open_jupiter
 from router.localnet.jupiter.layouts import Content, Custody, Position, PositionRequest, account_data

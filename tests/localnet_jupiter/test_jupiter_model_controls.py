@@ -10,12 +10,13 @@ import pytest
 from solders.keypair import Keypair
 
 from router.localnet import base58
+from router.localnet.anchor import event_discriminator
 from router.localnet.cluster import Cluster, ClusterConfig
 from router.localnet.controls import run_world
 from router.localnet.drift.model import DriftModel
 from router.localnet.host import open_venues
 from router.localnet.jupiter.actors import code_of, read_content
-from router.localnet.jupiter.addresses import EVENT_PREFIX, event_authority, event_discriminator
+from router.localnet.jupiter.addresses import EVENT_PREFIX, event_authority
 from router.localnet.jupiter.calls import instant_increase
 from router.localnet.jupiter.controls import SideName
 from router.localnet.jupiter.events import InstantDecreasePositionEvent, InstantIncreasePositionEvent

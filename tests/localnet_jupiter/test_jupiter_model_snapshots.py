@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from solders.pubkey import Pubkey
 
+from router.localnet.anchor import account_discriminator
 from router.localnet.jupiter.addresses import (
-    account_discriminator,
     event_authority,
     lp_mint_address,
     perpetuals_address,

@@ -10,13 +10,9 @@ from solders.account import Account
 from solders.instruction import AccountMeta
 from solders.pubkey import Pubkey
 
+from router.localnet.anchor import account_discriminator, event_discriminator, instruction_discriminator
 from router.localnet.mango.account_layouts import AccountHead, MangoAccount, PerpPosition
-from router.localnet.mango.addresses import (
-    MANGO_PROGRAM,
-    account_discriminator,
-    event_discriminator,
-    instruction_discriminator,
-)
+from router.localnet.mango.addresses import MANGO_PROGRAM
 from router.localnet.mango.book import BookSide
 from router.localnet.mango.enums import PlaceOrderType, SelfTradeBehavior, Side
 from router.localnet.mango.execution import Content

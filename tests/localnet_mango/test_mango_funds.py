@@ -8,9 +8,10 @@ from decimal import Decimal
 from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 
+from router.localnet.anchor import instruction_discriminator
 from router.localnet.mango.account_layouts import MangoAccount
 from router.localnet.mango.actors import read_account
-from router.localnet.mango.addresses import instruction_discriminator, mango_account_address
+from router.localnet.mango.addresses import mango_account_address
 from router.localnet.spl import SYSTEM_PROGRAM, TOKEN_PROGRAM, token_amount
 from tests.localnet_mango.venue_bench import Venue
 

@@ -7,8 +7,9 @@ from solders.account import Account
 from solders.instruction import AccountMeta
 from solders.pubkey import Pubkey
 
+from router.localnet.anchor import instruction_discriminator
 from router.localnet.mango.account_layouts import MangoAccount
-from router.localnet.mango.addresses import MANGO_PROGRAM, instruction_discriminator
+from router.localnet.mango.addresses import MANGO_PROGRAM
 from router.localnet.mango.enums import PlaceOrderType, Side
 from router.localnet.mango.layouts import PerpMarket
 from router.localnet.mango.model import MangoModel

@@ -9,8 +9,8 @@ from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 
 from providers.base.errors import NoLiquidity
+from router.localnet.anchor import instruction_discriminator
 from router.localnet.mango.actors import read_account
-from router.localnet.mango.addresses import instruction_discriminator
 from router.localnet.mango.calls import scanned_metas
 from router.localnet.mango.controls import run_mango
 from router.localnet.mango.layouts import PerpMarket

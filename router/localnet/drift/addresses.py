@@ -1,8 +1,7 @@
-"""Addresses and discriminators of the program."""
+"""Addresses of the program."""
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 
 from solders.pubkey import Pubkey
@@ -10,9 +9,6 @@ from solders.pubkey import Pubkey
 __all__ = [
     "DRIFT_PROGRAM",
     "USDC_ORACLE",
-    "account_discriminator",
-    "event_discriminator",
-    "instruction_discriminator",
     "insurance_vault_address",
     "perp_market_address",
     "signer_address",
@@ -27,26 +23,6 @@ DRIFT_PROGRAM = Pubkey.from_string("dRiftyHA39MWEi3m9aunc5MzRF1JYuBsbn6VPcn33UH"
 
 # The mainnet build reads this one account as a stable coin's price; any other Pyth account as a plain one.
 USDC_ORACLE = Pubkey.from_string("Gnt27xtC473ZT2Mw5u8wZ68Z3gULkSTb5DuxJy7eJotD")
-
-
-@lru_cache
-def _discriminator(name: str) -> bytes:
-    return hashlib.sha256(name.encode()).digest()[:8]
-
-
-def account_discriminator(name: str) -> bytes:
-    """Return the first 8 bytes of an account of this type."""
-    return _discriminator(f"account:{name}")
-
-
-def event_discriminator(name: str) -> bytes:
-    """Return the first 8 bytes of an event."""
-    return _discriminator(f"event:{name}")
-
-
-def instruction_discriminator(name: str) -> bytes:
-    """Return the first 8 bytes of an instruction, by its snake_case name."""
-    return _discriminator(f"global:{name}")
 
 
 def _find(program_id: Pubkey, *seeds: bytes) -> Pubkey:

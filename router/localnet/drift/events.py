@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 from solders.pubkey import Pubkey
 
-from router.localnet.drift.addresses import event_discriminator
+from router.localnet.anchor import event_discriminator
 from router.localnet.drift.enums import OrderAction, OrderExplanation
 from router.localnet.drift.layouts import Order, User
 from router.localnet.drift.market_layouts import AMM, SpotMarket

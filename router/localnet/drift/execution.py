@@ -10,8 +10,8 @@ from solders.account import Account
 from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 
+from router.localnet.anchor import account_discriminator
 from router.localnet.codec import Layout
-from router.localnet.drift.addresses import account_discriminator
 from router.localnet.drift.refusals import refusal
 from router.localnet.programs import Call, Effects, ModelRefusal
 from router.localnet.spl import SYSTEM_PROGRAM

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from solders.pubkey import Pubkey
 
+from router.localnet.anchor import account_discriminator
 from router.localnet.drift.addresses import (
-    account_discriminator,
     insurance_vault_address,
     perp_market_address,
     signer_address,

@@ -9,7 +9,8 @@ from functools import lru_cache
 import msgspec
 from solders.pubkey import Pubkey
 
-from router.localnet.drift.addresses import DRIFT_PROGRAM, instruction_discriminator
+from router.localnet.anchor import instruction_discriminator
+from router.localnet.drift.addresses import DRIFT_PROGRAM
 from router.localnet.drift.execution import Execution
 from router.localnet.drift.funds import deposit, initialize_user, initialize_user_stats, withdraw
 from router.localnet.drift.handlers import cancel_one, cancel_orders, fill_perp_order, place_and_take, place_perp_order

@@ -9,7 +9,8 @@ import msgspec
 from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 
-from router.localnet.drift.addresses import instruction_discriminator, state_address
+from router.localnet.anchor import instruction_discriminator
+from router.localnet.drift.addresses import state_address
 from router.localnet.drift.enums import Direction, MarketType, OrderType
 
 __all__ = [

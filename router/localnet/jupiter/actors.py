@@ -15,8 +15,8 @@ from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
 from router.localnet.actors import ActorCluster
+from router.localnet.anchor import account_discriminator
 from router.localnet.bank import Execution
-from router.localnet.jupiter.addresses import account_discriminator
 from router.localnet.jupiter.calls import close, execute
 from router.localnet.jupiter.layouts import AgPriceFeed, Content, Pool, Position, PositionRequest, account_data
 from router.localnet.jupiter.pricing import Price

@@ -1,8 +1,7 @@
-"""Addresses and discriminators of the program."""
+"""Addresses of the program."""
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 
 from solders.pubkey import Pubkey
@@ -11,11 +10,8 @@ __all__ = [
     "DOVES_PROGRAM",
     "EVENT_PREFIX",
     "PERPS_PROGRAM",
-    "account_discriminator",
     "custody_address",
     "event_authority",
-    "event_discriminator",
-    "instruction_discriminator",
     "lp_mint_address",
     "perpetuals_address",
     "pool_address",
@@ -29,26 +25,6 @@ PERPS_PROGRAM = Pubkey.from_string("PERPHjGBqRHArX4DySjwM6UJHiR3sWAatqfdBS2qQJu"
 DOVES_PROGRAM = Pubkey.from_string("DoVEsk76QybCEHQGzkvYPWLQu9gzNoZZZt3TPiL597e")
 EVENT_PREFIX = bytes.fromhex("e445a52e51cb9a1d")
 """What an instruction begins with by which a program emits an event."""
-
-
-@lru_cache
-def _discriminator(name: str) -> bytes:
-    return hashlib.sha256(name.encode()).digest()[:8]
-
-
-def account_discriminator(name: str) -> bytes:
-    """Return the first 8 bytes of an account of this type."""
-    return _discriminator(f"account:{name}")
-
-
-def event_discriminator(name: str) -> bytes:
-    """Return the first 8 bytes of an event, after `EVENT_PREFIX`."""
-    return _discriminator(f"event:{name}")
-
-
-def instruction_discriminator(name: str) -> bytes:
-    """Return the first 8 bytes of an instruction, by its snake_case name."""
-    return _discriminator(f"global:{name}")
 
 
 @lru_cache(4096)

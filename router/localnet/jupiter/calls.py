@@ -6,14 +6,10 @@ import msgspec
 from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 
+from router.localnet.anchor import instruction_discriminator
 from router.localnet.borsh import Borsh
 from router.localnet.jupiter import decrease, increase, instant, requests
-from router.localnet.jupiter.addresses import (
-    event_authority,
-    instruction_discriminator,
-    request_address,
-    transfer_authority,
-)
+from router.localnet.jupiter.addresses import event_authority, request_address, transfer_authority
 from router.localnet.jupiter.layouts import Position, PositionRequest
 from router.localnet.jupiter.params import (
     CreateDecreaseMarketParams,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from router.localnet.anchor import event_discriminator
 from router.localnet.borsh import Borsh, OptFlag, OptKey, OptU64
 from router.localnet.codec import I64, U8, U64, Flag, Key
-from router.localnet.jupiter.addresses import EVENT_PREFIX, event_discriminator
+from router.localnet.jupiter.addresses import EVENT_PREFIX
 
 __all__ = [
     "ClosePositionRequestEvent",

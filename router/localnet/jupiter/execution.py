@@ -20,8 +20,9 @@ from solders.system_program import (
     transfer,
 )
 
+from router.localnet.anchor import account_discriminator
 from router.localnet.borsh import Borsh
-from router.localnet.jupiter.addresses import account_discriminator, event_authority
+from router.localnet.jupiter.addresses import event_authority
 from router.localnet.jupiter.events import event_data
 from router.localnet.jupiter.layouts import SPACE, Content, account_data
 from router.localnet.jupiter.refusals import refusal

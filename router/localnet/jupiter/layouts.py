@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Protocol, Self
 
+from router.localnet.anchor import account_discriminator
 from router.localnet.borsh import Borsh, Keys, OptFlag, OptKey, OptU64, Text
 from router.localnet.codec import I8, I64, U8, U32, U64, U128, Flag, Key, Layout
-from router.localnet.jupiter.addresses import account_discriminator
 
 __all__ = [
     "SPACE",

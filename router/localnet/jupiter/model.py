@@ -8,7 +8,8 @@ from functools import lru_cache
 import msgspec
 from solders.pubkey import Pubkey
 
-from router.localnet.jupiter.addresses import PERPS_PROGRAM, instruction_discriminator
+from router.localnet.anchor import instruction_discriminator
+from router.localnet.jupiter.addresses import PERPS_PROGRAM
 from router.localnet.jupiter.decrease import (
     DECREASE_POSITION,
     DECREASE_WITH_TPSL,

@@ -1,8 +1,7 @@
-"""Addresses and discriminators of the program."""
+"""Addresses of the program."""
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 
 from solders.pubkey import Pubkey
@@ -10,11 +9,8 @@ from solders.pubkey import Pubkey
 __all__ = [
     "MANGO_PROGRAM",
     "PYTH_RECEIVER",
-    "account_discriminator",
     "bank_address",
-    "event_discriminator",
     "group_address",
-    "instruction_discriminator",
     "insurance_vault_address",
     "mango_account_address",
     "mint_info_address",
@@ -24,26 +20,6 @@ __all__ = [
 
 MANGO_PROGRAM = Pubkey.from_string("4MangoMjqJ2firMokCjjGgoK8d4MXcrgL7XJaL3w6fVg")
 PYTH_RECEIVER = Pubkey.from_string("rec5EKMGg6MxZYaMdyBfgwp4d5rB9T1VQH5pJv5LtFJ")
-
-
-@lru_cache
-def _discriminator(name: str) -> bytes:
-    return hashlib.sha256(name.encode()).digest()[:8]
-
-
-def account_discriminator(name: str) -> bytes:
-    """Return the first 8 bytes of an account of this type."""
-    return _discriminator(f"account:{name}")
-
-
-def event_discriminator(name: str) -> bytes:
-    """Return the first 8 bytes of an event."""
-    return _discriminator(f"event:{name}")
-
-
-def instruction_discriminator(name: str) -> bytes:
-    """Return the first 8 bytes of an instruction, by its snake_case name."""
-    return _discriminator(f"global:{name}")
 
 
 def _find(program_id: Pubkey, *seeds: bytes) -> tuple[Pubkey, int]:

@@ -9,7 +9,7 @@ import msgspec
 from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 
-from router.localnet.mango.addresses import instruction_discriminator
+from router.localnet.anchor import instruction_discriminator
 from router.localnet.mango.enums import PlaceOrderType, SelfTradeBehavior, Side
 from router.localnet.mango.world import MangoMarket, MangoTrader, MangoWorld
 

@@ -9,8 +9,8 @@ import struct
 
 from solders.pubkey import Pubkey
 
+from router.localnet.anchor import event_discriminator
 from router.localnet.mango.account_layouts import PerpPosition, TokenPosition
-from router.localnet.mango.addresses import event_discriminator
 from router.localnet.mango.enums import Side
 from router.localnet.mango.layouts import PerpMarket
 from router.localnet.mango.oracles import OracleState

@@ -10,7 +10,7 @@ from solders.account import Account
 from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 
-from router.localnet.mango.addresses import account_discriminator
+from router.localnet.anchor import account_discriminator
 from router.localnet.mango.enums import IxGate
 from router.localnet.mango.layouts import Group
 from router.localnet.mango.refusals import panic, refusal

@@ -9,8 +9,9 @@ from solders.instruction import AccountMeta
 from solders.pubkey import Pubkey
 from solders.system_program import CreateAccountParams, TransferParams, create_account, transfer
 
+from router.localnet.anchor import event_discriminator
 from router.localnet.mango.account_layouts import AccountHead, MangoAccount, TokenPosition
-from router.localnet.mango.addresses import event_discriminator, mango_account_address
+from router.localnet.mango.addresses import mango_account_address
 from router.localnet.mango.banks import (
     bank_price,
     check_borrow_limits,

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import msgspec
 from solders.pubkey import Pubkey
 
+from router.localnet.anchor import account_discriminator
 from router.localnet.mango.account_layouts import AccountHead, MangoAccount, PerpOpenOrder, PerpPosition, TokenPosition
-from router.localnet.mango.addresses import account_discriminator, insurance_vault_address
+from router.localnet.mango.addresses import insurance_vault_address
 from router.localnet.mango.enums import NO_EXPIRY, NodeTag, OrderTree, PlaceOrderType, Side
 from router.localnet.mango.execution import Content
 from router.localnet.mango.layouts import Bank, Group, MintInfo, OracleConfig, PerpMarket, StablePriceModel

@@ -8,7 +8,8 @@ from functools import lru_cache
 import msgspec
 from solders.pubkey import Pubkey
 
-from router.localnet.mango.addresses import MANGO_PROGRAM, instruction_discriminator
+from router.localnet.anchor import instruction_discriminator
+from router.localnet.mango.addresses import MANGO_PROGRAM
 from router.localnet.mango.crank import consume_events, deactivate_position, update_funding_now
 from router.localnet.mango.execution import Execution
 from router.localnet.mango.funds import (

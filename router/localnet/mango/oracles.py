@@ -7,7 +7,8 @@ import struct
 import msgspec
 from solders.pubkey import Pubkey
 
-from router.localnet.mango.addresses import PYTH_RECEIVER, account_discriminator
+from router.localnet.anchor import account_discriminator
+from router.localnet.mango.addresses import PYTH_RECEIVER
 from router.localnet.mango.enums import OracleType
 from router.localnet.mango.execution import Execution
 from router.localnet.mango.layouts import OracleConfig, StubOracle
